@@ -1,0 +1,4 @@
+//! Options as they were typed, settings as they are true.
+
+pub mod secret;
+pub mod settings;

@@ -1,0 +1,164 @@
+//! What is true once the options were checked. Each part of the program receives its own slice.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::secret::Secret;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub log: Log,
+    /// `None`: nobody said where Home Assistant is. The service runs, says so, and waits.
+    pub home_assistant: Option<HomeAssistant>,
+    /// `None`: nobody said where to write to.
+    pub target: Option<Target>,
+    pub filter: Filter,
+    pub schema: Schema,
+    pub delivery: Delivery,
+    pub place: Place,
+}
+
+/// Where the service lives on this machine: not options of the add-on but flags and environment variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub data_dir: PathBuf,
+    pub listen: SocketAddr,
+    pub metrics_listen: Option<SocketAddr>,
+    /// From the signal to the end of the process.
+    pub grace: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    pub level: tracing::Level,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone)]
+pub struct HomeAssistant {
+    /// `ws://` or `wss://`, with the path of the WebSocket API.
+    pub url: Url,
+    pub token: Secret,
+    pub tls: Tls,
+}
+
+/// How a server's certificate is judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    pub verify: bool,
+    /// A PEM file with further authorities.
+    pub ca_certificate: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Target {
+    Server(Server),
+    /// gzip files of line protocol in this folder, one a day.
+    Archive(PathBuf),
+}
+
+/// An InfluxDB, or anything that speaks its write API.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `http://` or `https://`; a path is a prefix, for servers behind a proxy.
+    pub url: Url,
+    pub api: Api,
+    pub database: String,
+    pub retention_policy: Option<String>,
+    pub username: Option<String>,
+    pub password: Secret,
+    pub organization: Option<String>,
+    /// Empty only if `api` is not `V2`.
+    pub bucket: String,
+    pub token: Secret,
+    pub tls: Tls,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    /// Ask the server.
+    Auto,
+    V1,
+    V2,
+    V3,
+}
+
+/// Include and exclude lists, with Home Assistant's own precedence.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub include: EntitySet,
+    pub exclude: EntitySet,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EntitySet {
+    pub domains: Vec<String>,
+    /// Full entity ids, without wildcards.
+    pub entities: Vec<String>,
+    /// Patterns with `*`, `?`, `[seq]` or `[!seq]` over the full entity id.
+    pub entity_globs: Vec<String>,
+}
+
+impl EntitySet {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.domains.is_empty() && self.entities.is_empty() && self.entity_globs.is_empty()
+    }
+}
+
+/// How an event becomes a point: the options of Home Assistant's own `influxdb` integration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    pub measurement: MeasurementFrom,
+    pub default_measurement: Option<String>,
+    pub override_measurement: Option<String>,
+    /// Applied last: they may overwrite `domain` and `entity_id`.
+    pub tags: Vec<(String, String)>,
+    pub tags_attributes: Vec<String>,
+    pub ignore_attributes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MeasurementFrom {
+    UnitOfMeasurement,
+    DomainDeviceClass,
+    EntityId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// How long the first record of a batch waits for company. Zero: not at all.
+    pub linger: Duration,
+    pub batch_points: NonZeroUsize,
+    pub batch_bytes: NonZeroUsize,
+    pub compression: Compression,
+    /// What the spool may hold in memory.
+    pub spool_bytes: NonZeroUsize,
+    pub retry: Retry,
+    /// For one request, from connecting to the last byte of the answer.
+    pub request_timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    Gzip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// `None`: for ever.
+    pub max_attempts: Option<NonZeroU32>,
+    pub initial: Duration,
+    pub max: Duration,
+}

@@ -1,0 +1,113 @@
+//! What can become of an event, other than being stored: the reasons, by name.
+//!
+//! Every event that is received ends in exactly one of these, or in the database. The labels are those of the metrics,
+//! the log and the documents.
+
+/// A closed set of reasons that can be counted one by one.
+pub trait Reason: Copy + 'static {
+    const ALL: &'static [Self];
+
+    /// The value of the label `reason`, in snake case.
+    fn label(self) -> &'static str;
+
+    /// The place in [`Reason::ALL`].
+    fn index(self) -> usize;
+}
+
+macro_rules! reasons {
+    ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident = $label:literal),+ $(,)? }) => {
+        $(#[$outer])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$inner])* $variant),+ }
+
+        impl Reason for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label),+ }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why an event was meant not to be written.
+    Filtered {
+        /// The user's include and exclude lists leave the entity out.
+        NotIncluded = "not_included",
+        /// The entity was removed from Home Assistant.
+        Removed = "removed",
+        /// The state is `unknown`.
+        Unknown = "unknown",
+        /// The state is `unavailable`.
+        Unavailable = "unavailable",
+        /// The state is an empty text.
+        Empty = "empty",
+    }
+}
+
+reasons! {
+    /// Why something that Home Assistant sent could not become an event.
+    Unreadable {
+        /// A frame that is not JSON, is cut off, or is no message.
+        Frame = "frame",
+        /// A message of a known type whose content is not what that type holds.
+        Message = "message",
+        /// One entity inside a message.
+        Entity = "entity",
+        /// One attribute of an entity; the rest of the entity was used.
+        Attribute = "attribute",
+        /// A change of an entity that was never announced: there is nothing to apply it to.
+        UnknownEntity = "unknown_entity",
+        /// Home Assistant said that it could not serialise the event.
+        NotSerialised = "not_serialised",
+    }
+}
+
+reasons! {
+    /// Why a point could not become a line.
+    Refused {
+        /// Nothing that can be written is left: every field was missing or not finite.
+        NoFields = "no_fields",
+        NoMeasurement = "no_measurement",
+        /// Measurement, tags and one field key together exceed what InfluxDB takes.
+        KeyTooLong = "key_too_long",
+        /// Outside the years that a 64-bit count of nanoseconds covers.
+        TimeOutOfRange = "time_out_of_range",
+    }
+}
+
+reasons! {
+    /// Why a record left the spool without being stored.
+    Lost {
+        /// The database refused this line, for a reason that no repetition changes.
+        RefusedByDatabase = "refused_by_database",
+        /// The spool was full, and this was the oldest record.
+        SpoolFull = "spool_full",
+        /// The service was stopped while the target could not take it.
+        Stopped = "stopped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Filtered, Lost, Reason, Refused, Unreadable};
+
+    fn check<R: Reason>() {
+        for (at, reason) in R::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), at, "{}", reason.label());
+        }
+    }
+
+    #[test]
+    fn an_index_is_the_place_in_the_list() {
+        check::<Filtered>();
+        check::<Unreadable>();
+        check::<Refused>();
+        check::<Lost>();
+    }
+}

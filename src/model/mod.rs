@@ -1,0 +1,10 @@
+//! The values that every part shares, with the rules they keep.
+//!
+//! Nothing here knows where a value came from, how it travels or who uses it.
+
+pub mod entity;
+pub mod event;
+pub mod fate;
+pub mod point;
+pub mod time;
+pub mod value;

@@ -1,0 +1,12 @@
+//! What any service needs and no domain: groups of tasks, the end, the clock, the log.
+
+pub mod clock;
+pub mod group;
+
+use std::time::Duration;
+
+/// How often a task says that it is alive, at least.
+pub const BEAT: Duration = Duration::from_secs(5);
+
+/// A task that has been silent for this long is stuck: a restart would help.
+pub const STUCK: Duration = Duration::from_mins(1);
