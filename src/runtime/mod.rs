@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod group;
+pub mod logging;
+pub mod signal;
 
 use std::time::Duration;
 

@@ -112,7 +112,7 @@ pub struct Writes {
     pub seconds: Histogram,
 }
 
-/// Cumulative counts below each bound, as Prometheus wants them.
+/// How many values fell into each bucket, by the bucket's upper bound; the last bound is `f64::MAX`.
 #[derive(Debug, Clone, Default)]
 pub struct Histogram {
     pub buckets: Vec<(f64, u64)>,

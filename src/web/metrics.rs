@@ -1,0 +1,206 @@
+//! `/metrics`: the snapshot as Prometheus reads it.
+//!
+//! Labels are bounded: reasons, outcomes, the version; never an entity.
+
+use std::fmt::{self, Write};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use warp::http::{HeaderMap, HeaderValue, header};
+use warp::reply::{Reply, Response};
+
+use crate::model::time::Timestamp;
+use crate::status::snapshot::{LinkState, Snapshot};
+
+const PREFIX: &str = "ha_ingest";
+
+/// OpenMetrics to whoever asks for it (Prometheus does), the older text format to everybody else.
+pub(super) fn reply(seen: Snapshot, headers: &HeaderMap) -> Response {
+    let wanted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let (kind, body) = if wanted.contains("application/openmetrics-text") {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", open_metrics(seen))
+    } else {
+        ("text/plain; version=0.0.4; charset=utf-8", prometheus_text(&open_metrics(seen)))
+    };
+    let mut response = body.into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn open_metrics(seen: Snapshot) -> String {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(Exposition(seen)));
+    let mut text = String::with_capacity(16 * 1024);
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("writing to a string cannot fail");
+    text
+}
+
+/// The two formats differ, for what we use, in this: a counter's description bears the full name of its samples, and
+/// there is no end mark.
+fn prometheus_text(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len() + 1024);
+    let mut lines = open_metrics.lines().peekable();
+    while let Some(line) = lines.next() {
+        if line == "# EOF" {
+            continue;
+        }
+        let Some(rest) = line.strip_prefix("# HELP ") else {
+            text.push_str(line);
+            text.push('\n');
+            continue;
+        };
+        let (name, help) = rest.split_once(' ').unwrap_or((rest, ""));
+        let kind = lines.next().and_then(|line| line.rsplit(' ').next()).unwrap_or("untyped");
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        writeln!(text, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}")
+            .expect("writing to a string cannot fail");
+    }
+    text
+}
+
+#[derive(Debug)]
+struct Exposition(Snapshot);
+
+impl Collector for Exposition {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let seen = &self.0;
+        let mut out = Out(encoder);
+        let version = [("version", seen.version)];
+        out.gauge_with("build_info", "The version that is running", &version, 1.0)?;
+        out.gauge("uptime_seconds", "Time since the start", seen.uptime.as_secs_f64())?;
+        self.home_assistant(&mut out)?;
+        self.books(&mut out)?;
+        self.target(&mut out)
+    }
+}
+
+impl Exposition {
+    fn home_assistant(&self, out: &mut Out<'_>) -> fmt::Result {
+        let (link, hass) = (&self.0.home_assistant, &self.0.hass);
+        let connected = link.state == LinkState::Connected;
+        out.gauge("ha_connected", "Whether Home Assistant's events arrive (1) or not (0)", f64::from(connected))?;
+        out.counter("ha_sessions", "Sessions with Home Assistant that were begun", hass.sessions)?;
+        out.counter("ha_failures", "Sessions or attempts with Home Assistant that failed", link.failures)?;
+        out.gauge("ha_ping_seconds", "Round trip of the last ping", seconds(link.latency))?;
+        out.gauge("ha_entities", "Entities whose state is known", count(hass.entities))?;
+        out.counter("ha_frames", "WebSocket frames received", hass.frames)?;
+        out.counter("ha_frame_bytes", "Bytes of WebSocket frames received", hass.frame_bytes)?;
+        out.gauge("ha_waiting_bytes", "Bytes of frames received and not yet looked at", count(hass.waiting_bytes))?;
+        out.counter("ha_unknown_messages", "Messages of a kind that is not known", hass.unknown_messages)?;
+        out.counters("ha_unreadable", "Pieces of frames that could not be read", "reason", &hass.unreadable)?;
+        out.gauge("ha_last_event_timestamp_seconds", "Time of the newest event", moment(hass.last_event))
+    }
+
+    fn books(&self, out: &mut Out<'_>) -> fmt::Result {
+        let books = &self.0.books;
+        out.counter("events_received", "Events that a source handed over", books.received)?;
+        out.counters("events_filtered", "Events that were not meant to be written", "reason", &books.filtered)?;
+        out.counter("points_duplicate_suppressed", "Events that were seen before", books.duplicates)?;
+        out.counters("points_refused", "Events that cannot be a line", "reason", &books.refused)?;
+        out.counter("points_written", "Points that the target confirmed", books.stored)?;
+        out.counters("points_dropped", "Points that are not in the target and never will be", "reason", &books.lost)?;
+        out.gauge("wal_records", "Points that wait for the target", count(books.held))?;
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and 0 when all is well")]
+        let unaccounted = books.unaccounted() as f64;
+        out.gauge("books_unaccounted", "Events received minus every fate; 0 at rest", unaccounted)
+    }
+
+    fn target(&self, out: &mut Out<'_>) -> fmt::Result {
+        let (link, writes) = (&self.0.target, &self.0.writes);
+        let connected = link.state == LinkState::Connected;
+        out.gauge("target_connected", "Whether the target takes points (1) or not (0)", f64::from(connected))?;
+        out.gauge("wal_size_bytes", "Bytes of the points that wait for the target", count(writes.held_bytes))?;
+        out.counters("write_requests", "Write requests", "outcome", &writes.requests)?;
+        out.counter("write_bytes", "Bytes of the bodies that were sent", writes.bytes_sent)?;
+        out.gauge("write_batch_points", "Points in the last batch", count(writes.last_batch_points))?;
+        out.counter("adjusted_texts", "Texts changed so that every dialect reads them alike", writes.adjusted_texts)?;
+        out.counter("omitted_fields", "Fields left out because they are not finite", writes.omitted_fields)?;
+        let newest = writes.newest_stored;
+        out.gauge("newest_written_timestamp_seconds", "Event time of the newest point written", moment(newest))?;
+        let success = writes.last_success;
+        out.gauge("last_write_success_timestamp_seconds", "Time of the last successful write", moment(success))?;
+        let mut metric = out.0.encode_descriptor(
+            "write_duration_seconds",
+            "Duration of write requests",
+            None,
+            MetricType::Histogram,
+        )?;
+        metric.encode_histogram::<NoLabelSet>(writes.seconds.sum, writes.seconds.count, &writes.seconds.buckets, None)
+    }
+}
+
+/// Writes one metric a call.
+struct Out<'a>(DescriptorEncoder<'a>);
+
+impl Out<'_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
+    }
+
+    fn counters(&mut self, name: &str, help: &str, label: &str, values: &[(&'static str, u64)]) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (reason, value) in values {
+            let labels = [(label, *reason)];
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(value, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn gauge_with(&mut self, name: &str, help: &str, labels: &[(&str, &str); 1], value: f64) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        metric.encode_family(labels)?.encode_gauge(&value)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+fn count(value: u64) -> f64 {
+    value as f64
+}
+
+fn seconds(duration: Option<std::time::Duration>) -> f64 {
+    duration.unwrap_or_default().as_secs_f64()
+}
+
+/// 0 for "not yet", as Prometheus's own metrics do.
+#[expect(clippy::cast_precision_loss, reason = "microseconds of this century are exact")]
+fn moment(time: Option<Timestamp>) -> f64 {
+    time.map_or(0.0, |time| time.as_micros() as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::{open_metrics, prometheus_text};
+    use crate::model::fate::{Filtered, Reason};
+    use crate::model::time::Timestamp;
+    use crate::status::board::Board;
+
+    #[test]
+    fn every_reason_is_there_from_the_start_and_counts() {
+        let board = Board::new(Instant::now(), Timestamp::from_micros(0));
+        board.books.filtered.add(Filtered::Unknown, 3);
+        let text = open_metrics(board.snapshot(Instant::now(), Timestamp::from_micros(0)));
+        for reason in Filtered::ALL {
+            let value = if *reason == Filtered::Unknown { 3 } else { 0 };
+            let line = format!("ha_ingest_events_filtered_total{{reason=\"{}\"}} {value}\n", reason.label());
+            assert!(text.contains(&line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_older_format_names_counters_in_full() {
+        let open = "# HELP a_b Help me.\n# TYPE a_b counter\na_b_total 1\n# HELP c d.\n# TYPE c gauge\nc 2.0\n# EOF\n";
+        let text =
+            "# HELP a_b_total Help me.\n# TYPE a_b_total counter\na_b_total 1\n# HELP c d.\n# TYPE c gauge\nc 2.0\n";
+        assert_eq!(prometheus_text(open), text);
+    }
+}

@@ -1,0 +1,215 @@
+//! The rules of the house that the compiler does not keep. `src/lib.rs` says them in prose; change both together.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below `place`, or `place` itself; fails if there is none, so that a renamed module cannot leave a rule
+/// without a subject.
+fn files(place: &str, extension: &str) -> Vec<PathBuf> {
+    let start = root().join(place);
+    assert!(start.exists(), "{place} is gone: change the rule with it");
+    let mut found = Vec::new();
+    let mut open = vec![start];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|own| own == extension) {
+            found.push(path);
+        }
+    }
+    assert!(!found.is_empty(), "{place} holds no .{extension} file");
+    found
+}
+
+/// The program part of a file: tests may do what they like.
+fn program(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned()
+}
+
+fn check(places: &[&str], forbidden: &[&str], why: &str) {
+    for place in places {
+        for file in files(place, "rs") {
+            let text = program(&file);
+            for needle in forbidden {
+                assert!(!text.contains(needle), "{} mentions `{needle}`: {why}", file.display());
+            }
+        }
+    }
+}
+
+/// Modules that decide and never do.
+const DECIDERS: &[&str] = &[
+    "src/model",
+    "src/ingest/hass/protocol.rs",
+    "src/ingest/hass/session.rs",
+    "src/ingest/hass/states.rs",
+    "src/pipeline/filter.rs",
+    "src/pipeline/python.rs",
+    "src/pipeline/schema.rs",
+    "src/line",
+    "src/deliver/verdict.rs",
+    "src/deliver/isolate.rs",
+    "src/demo/home.rs",
+    "src/web/health.rs",
+    "src/web/metrics.rs",
+];
+
+#[test]
+fn deciders_touch_nothing() {
+    check(
+        DECIDERS,
+        &["tokio::", "std::fs", "std::net", "std::env", "Instant::now", "SystemTime::now", "clock::now"],
+        "it decides; sockets, files, clocks and tasks belong to its caller",
+    );
+}
+
+#[test]
+fn nobody_knows_more_than_the_map_allows() {
+    let rules: &[(&[&str], &[&str], &str)] = &[
+        (
+            &["src/model"],
+            &[
+                "crate::app",
+                "crate::config",
+                "crate::ingest",
+                "crate::pipeline",
+                "crate::line",
+                "crate::spool",
+                "crate::deliver",
+                "crate::influx",
+                "crate::status",
+                "crate::web",
+                "crate::demo",
+                "crate::runtime",
+            ],
+            "the values know none of the parts that share them",
+        ),
+        (
+            &["src/ingest"],
+            &["crate::pipeline", "crate::line", "crate::spool", "crate::deliver", "crate::influx", "crate::web"],
+            "a source emits events; what becomes of them is not its business",
+        ),
+        (
+            &["src/pipeline"],
+            &["crate::ingest", "crate::deliver", "crate::influx", "crate::web"],
+            "the pipeline does not know where an event came from or where its point goes",
+        ),
+        (
+            &["src/line"],
+            &["crate::config", "crate::ingest", "crate::pipeline", "crate::spool", "crate::deliver", "crate::influx"],
+            "a line is the same for every rule and every target",
+        ),
+        (
+            &["src/spool"],
+            &[
+                "crate::config",
+                "crate::ingest",
+                "crate::pipeline",
+                "crate::line",
+                "crate::deliver",
+                "crate::influx",
+                "crate::status",
+            ],
+            "the spool stores bytes",
+        ),
+        (
+            &["src/deliver"],
+            &["crate::ingest", "crate::pipeline", "crate::line", "crate::model::point"],
+            "delivery moves opaque batches",
+        ),
+        (
+            &["src/influx"],
+            &["crate::ingest", "crate::pipeline", "crate::spool", "crate::deliver", "crate::status"],
+            "a target sends one request and reports",
+        ),
+        (
+            &["src/status"],
+            &[
+                "crate::config",
+                "crate::ingest",
+                "crate::pipeline",
+                "crate::line",
+                "crate::spool",
+                "crate::deliver",
+                "crate::influx",
+                "crate::web",
+            ],
+            "facts do not know how they are made or shown",
+        ),
+        (
+            &["src/web"],
+            &[
+                "crate::config",
+                "crate::ingest",
+                "crate::pipeline",
+                "crate::line",
+                "crate::spool",
+                "crate::deliver",
+                "crate::influx",
+                "crate::demo",
+            ],
+            "the web shows the snapshot and nothing else",
+        ),
+        (
+            &["src/runtime/group.rs", "src/runtime/signal.rs", "src/runtime/mod.rs"],
+            &["crate::config", "crate::status", "crate::ingest", "crate::pipeline", "crate::spool"],
+            "groups of tasks know no domain",
+        ),
+    ];
+    for (places, forbidden, why) in rules {
+        check(places, forbidden, why);
+    }
+}
+
+#[test]
+fn only_config_reads_the_environment() {
+    for file in files("src", "rs") {
+        let text = program(&file);
+        let in_config = file.strip_prefix(root().join("src/config")).is_ok();
+        assert!(in_config || !text.contains("env::var"), "{} reads the environment", file.display());
+    }
+}
+
+/// The Supervisor searches the whole repository and takes each such file for the add-on's own.
+#[test]
+fn no_second_file_bears_a_name_that_the_supervisor_looks_for() {
+    let mut open = vec![root().to_path_buf()];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let ours = path == root() || !(name.starts_with('.') || name == "target" || name == "ha-ingestor-data");
+            if ours {
+                open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+            continue;
+        }
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let kind = path.extension().unwrap_or_default().to_string_lossy();
+        let looked_for =
+            ["config", "build", "repository"].contains(&&*stem) && ["yaml", "yml", "json"].contains(&&*kind);
+        let allowed = path.parent() == Some(root()) && kind == "yaml";
+        assert!(!looked_for || allowed, "{} would be taken for the add-on's own file", path.display());
+    }
+}
+
+/// A module doc is the first thing a reader sees.
+#[test]
+fn every_file_begins_by_saying_what_it_is() {
+    for file in files("src", "rs") {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("//! "), "{} has no module documentation", file.display());
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_a_reader_can_hold() {
+    for file in files("src", "rs") {
+        let lines = program(&file).lines().count();
+        assert!(lines <= 500, "{} has {lines} lines before its tests: split it by responsibility", file.display());
+    }
+}
