@@ -1,6 +1,7 @@
 //! HA Ingestor.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod deliver;
 pub mod demo;

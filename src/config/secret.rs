@@ -38,10 +38,11 @@ impl fmt::Display for Secret {
     }
 }
 
-/// As `Display` shows it: a secret cannot leave through a serialised copy either.
+/// A secret cannot leave through a serialised copy either. An empty one stays empty: it is the default that the options
+/// begin with, and must be read back as such.
 impl Serialize for Secret {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(if self.0.is_empty() { "" } else { "[redacted]" })
     }
 }
 
@@ -57,5 +58,11 @@ mod tests {
             assert!(!shown.contains("hunter2"), "{shown}");
         }
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn an_empty_secret_stays_empty_when_it_is_written_and_read() {
+        let json = serde_json::to_string(&Secret::default()).unwrap();
+        assert!(serde_json::from_str::<Secret>(&json).unwrap().is_empty(), "{json}");
     }
 }

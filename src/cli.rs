@@ -1,0 +1,146 @@
+//! The commands and flags, as a person sees them with `--help`. What they do is decided elsewhere.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::place::Flags;
+
+/// Writes everything a Home Assistant home does into InfluxDB, and keeps the books on it
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "ha-ingestor", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    pub flags: Flags,
+
+    /// Without one the service runs: `command.unwrap_or_default()`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 all is well, 69 something needed cannot be reached, 70 a fault of this program, \
+                          78 something is wrong with the options.";
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Run the service until it is stopped (this is what happens without a command)
+    #[default]
+    Run,
+    /// Try everything with a simulated home that writes into files: nothing to set up
+    Demo(Demo),
+    /// Read the options, try to reach Home Assistant and the database, and tell what was found
+    Check,
+    /// Show what would be written for states that you have
+    Preview(Preview),
+    /// Ask the running service whether it is alive (for the health check of a container)
+    Healthcheck,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Demo {
+    /// Stop after this time [default: run until stopped]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub seconds: Option<u32>,
+
+    /// How much happens in the simulated home
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub events_per_second: u32,
+
+    /// How many entities the simulated home has
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub entities: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Preview {
+    /// A file with one state in JSON per line, as Home Assistant gives them; - is standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub state: StateSource,
+
+    /// Also name the rule that decided
+    #[arg(long)]
+    pub explain: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateSource {
+    StandardInput,
+    File(PathBuf),
+}
+
+impl FromStr for StateSource {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(if text == "-" { Self::StandardInput } else { Self::File(text.into()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use clap::{CommandFactory, Parser};
+
+    use super::{Cli, Command, Demo, Preview, StateSource};
+
+    fn check(line: &str, expected: &Command) {
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(&cli.command.unwrap_or_default(), expected, "{line}");
+    }
+
+    fn refused(line: &str) -> String {
+        Cli::try_parse_from(line.split_whitespace()).expect_err(line).to_string()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_are_read_as_typed() {
+        check("ha-ingestor", &Command::Run);
+        check("ha-ingestor run", &Command::Run);
+        check("ha-ingestor check --options here.json", &Command::Check);
+        check("ha-ingestor healthcheck", &Command::Healthcheck);
+        check("ha-ingestor demo", &Command::Demo(Demo { seconds: None, events_per_second: 20, entities: 100 }));
+        check(
+            "ha-ingestor demo --seconds 5 --events-per-second 1000 --entities 7",
+            &Command::Demo(Demo { seconds: Some(5), events_per_second: 1000, entities: 7 }),
+        );
+        check(
+            "ha-ingestor preview --state - --explain",
+            &Command::Preview(Preview { state: StateSource::StandardInput, explain: true }),
+        );
+        check(
+            "ha-ingestor preview --state states.jsonl",
+            &Command::Preview(Preview { state: StateSource::File("states.jsonl".into()), explain: false }),
+        );
+    }
+
+    #[test]
+    fn flags_may_stand_before_or_after_the_command() {
+        for line in ["ha-ingestor --data-dir /tmp/x check", "ha-ingestor check --data-dir /tmp/x"] {
+            let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+            assert_eq!(cli.flags.data_dir, Some(PathBuf::from("/tmp/x")), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_a_hint() {
+        for (line, part) in [
+            ("ha-ingestor demmo", "'demo'"),
+            ("ha-ingestor --listn 127.0.0.1:1", "'--listen'"),
+            ("ha-ingestor --listen 8099", "'--listen <ADDR:PORT>'"),
+            ("ha-ingestor --grace-seconds 0", "'--grace-seconds <N>'"),
+            ("ha-ingestor demo --entities 0", "'--entities <N>'"),
+            ("ha-ingestor preview", "--state <FILE|->"),
+        ] {
+            let message = refused(line);
+            assert!(message.contains(part), "{line}: {message}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The options as a person types them: the shape of `/data/options.json`, key for key.
+//!
+//! Every option is `section.name`. What is typed may still be wrong: `check` judges it, and the ranges stand there.
+//! Nothing outside `config` sees these types. They have no `Debug`: a URL may carry a password until it was checked.
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::Secret;
+use super::settings::{Api, Compression, LogFormat, MeasurementFrom};
+
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    pub log: Log,
+    pub home_assistant: HomeAssistant,
+    pub influxdb: InfluxDb,
+    pub filter: Filter,
+    pub schema: Schema,
+    pub delivery: Delivery,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The least important messages that are shown. Default: `info`.
+    pub level: LogLevel,
+    /// `text` for the log panel, or `json`. Default: `text`.
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Only needed outside the Supervisor, which gives both by itself.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HomeAssistant {
+    /// Where Home Assistant is, like `http://homeassistant.local:8123`. Default: empty.
+    pub url: String,
+    /// A long-lived access token. Default: empty.
+    pub token: Secret,
+    /// Whether the certificate of an `https` address must be valid. Default: true.
+    pub verify_tls: bool,
+    /// A PEM file with further authorities: a name in `/ssl`, or an absolute path. Default: empty.
+    pub ca_certificate: String,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InfluxDb {
+    /// Where the database is, like `http://192.168.1.5:8086`; `file:///share/influxdb` writes files instead.
+    /// Default: empty, which under the Supervisor is the InfluxDB add-on.
+    pub url: String,
+    /// Which write API the server speaks. Default: `auto`, which asks it.
+    pub api: Api,
+    /// The database of `v1` and `v3`. Default: `home_assistant`.
+    pub database: String,
+    /// A retention policy of `v1`. Default: empty, the database's own.
+    pub retention_policy: String,
+    /// The user of `v1`. Default: empty, no login.
+    pub username: String,
+    /// That user's password. Default: empty.
+    pub password: Secret,
+    /// The organization of `v2`. Default: empty.
+    pub organization: String,
+    /// The bucket of `v2`. Default: empty; when `auto` finds a `v2` server, it is the name in `database`.
+    pub bucket: String,
+    /// The token of `v2` and `v3`. Default: empty.
+    pub token: Secret,
+    /// Whether the certificate of an `https` address must be valid. Default: true.
+    pub verify_tls: bool,
+    /// A PEM file with further authorities: a name in `/ssl`, or an absolute path. Default: empty.
+    pub ca_certificate: String,
+}
+
+/// Which entities are written, with Home Assistant's own precedence. All lists are empty by default: everything is.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// Domains such as `sensor`.
+    pub include_domains: Vec<String>,
+    /// Entity ids, or patterns over them with `*`, `?` and `[...]`.
+    pub include_entities: Vec<String>,
+    /// Domains such as `automation`.
+    pub exclude_domains: Vec<String>,
+    /// Entity ids, or patterns over them with `*`, `?` and `[...]`.
+    pub exclude_entities: Vec<String>,
+}
+
+/// Under which names things are written: the options of Home Assistant's own `influxdb` integration.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schema {
+    /// Where the name of a measurement comes from. Default: `unit_of_measurement`.
+    pub measurement: MeasurementFrom,
+    /// The measurement of what has no unit. Default: empty, the entity id.
+    pub default_measurement: String,
+    /// One measurement for everything. Default: empty, none.
+    pub override_measurement: String,
+    /// Tags that every point gets, each as `key=value`. Default: none.
+    pub tags: Vec<String>,
+    /// Attributes that become tags. Default: none.
+    pub tags_attributes: Vec<String>,
+    /// Attributes that are not written. Default: none.
+    pub ignore_attributes: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delivery {
+    /// How long the first record of a batch waits for company, in milliseconds; 0 is not at all. Default: 1000.
+    pub linger_ms: i64,
+    /// The most points of one request. Default: 5000.
+    pub batch_points: i64,
+    /// `gzip` or `none`. Default: `gzip`.
+    pub compression: Compression,
+    /// How much memory may hold what is not yet in the database. Default: 32.
+    pub memory_megabytes: i64,
+    /// How long one request may take. Default: 30.
+    pub request_timeout_seconds: i64,
+    /// After how many attempts a batch is given up; 0 is never. Default: 0.
+    pub retry_max_attempts: i64,
+    /// The pause after the first failure. Default: 500.
+    pub retry_initial_ms: i64,
+    /// The longest pause between two attempts. Default: 60000.
+    pub retry_max_ms: i64,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text }
+    }
+}
+
+impl Default for HomeAssistant {
+    fn default() -> Self {
+        Self { url: String::new(), token: Secret::default(), verify_tls: true, ca_certificate: String::new() }
+    }
+}
+
+impl Default for InfluxDb {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            api: Api::Auto,
+            database: "home_assistant".to_owned(),
+            retention_policy: String::new(),
+            username: String::new(),
+            password: Secret::default(),
+            organization: String::new(),
+            bucket: String::new(),
+            token: Secret::default(),
+            verify_tls: true,
+            ca_certificate: String::new(),
+        }
+    }
+}
+
+impl Default for Schema {
+    fn default() -> Self {
+        Self {
+            measurement: MeasurementFrom::UnitOfMeasurement,
+            default_measurement: String::new(),
+            override_measurement: String::new(),
+            tags: Vec::new(),
+            tags_attributes: Vec::new(),
+            ignore_attributes: Vec::new(),
+        }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            linger_ms: 1000,
+            batch_points: 5000,
+            compression: Compression::Gzip,
+            memory_megabytes: 32,
+            request_timeout_seconds: 30,
+            retry_max_attempts: 0,
+            retry_initial_ms: 500,
+            retry_max_ms: 60_000,
+        }
+    }
+}
+
+impl From<LogLevel> for tracing::Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::Options;
+
+    #[test]
+    fn the_defaults_are_the_contract_with_the_user() {
+        let contract = json!({
+            "log": {"level": "info", "format": "text"},
+            "home_assistant": {"url": "", "token": "", "verify_tls": true, "ca_certificate": ""},
+            "influxdb": {
+                "url": "", "api": "auto", "database": "home_assistant", "retention_policy": "", "username": "",
+                "password": "", "organization": "", "bucket": "", "token": "", "verify_tls": true, "ca_certificate": ""
+            },
+            "filter": {"include_domains": [], "include_entities": [], "exclude_domains": [], "exclude_entities": []},
+            "schema": {
+                "measurement": "unit_of_measurement", "default_measurement": "", "override_measurement": "",
+                "tags": [], "tags_attributes": [], "ignore_attributes": []
+            },
+            "delivery": {
+                "linger_ms": 1000, "batch_points": 5000, "compression": "gzip", "memory_megabytes": 32,
+                "request_timeout_seconds": 30, "retry_max_attempts": 0, "retry_initial_ms": 500, "retry_max_ms": 60000
+            }
+        });
+        assert_eq!(serde_json::to_value(Options::default()).unwrap(), contract);
+        assert!(serde_json::from_value::<Options>(contract).unwrap() == Options::default());
+        assert!(serde_json::from_str::<Options>("{}").unwrap() == Options::default());
+    }
+}
