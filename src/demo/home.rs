@@ -277,7 +277,7 @@ impl Home {
             name: format!("{place} {}", model.name),
             model,
             area_id: room.map(slug),
-            serial_number: format!("{:012X}", self.random.next() >> 16),
+            serial_number: format!("{:012X}", self.random.draw() >> 16),
         };
         self.devices.push(device);
         for kind in model.kinds.iter().copied().take(entities - self.entities.len()) {
@@ -294,7 +294,7 @@ impl Home {
     fn add(&mut self, id: &str, kind: Kind, name: String, device: Option<usize>) -> usize {
         let place = self.entities.len();
         let id: Arc<str> = id.into();
-        let seed = self.random.next();
+        let seed = self.random.draw();
         let registry_id = self.random.hex();
         let entity =
             Entity { id: Arc::clone(&id), kind, name, device, area_id: None, registry_id, seed, step: seed % 1000 };

@@ -20,11 +20,11 @@ impl Random {
     #[must_use]
     pub fn of(seed: u64, part: u64) -> Self {
         let mut random = Self(seed ^ part.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        random.next();
+        random.draw();
         random
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -35,7 +35,7 @@ impl Random {
     /// A whole number from 0 to `end - 1`.
     pub fn below(&mut self, end: u32) -> u32 {
         // The high half of the product of 32 random bits and `end` is below `end`, without a division.
-        let wide = (self.next() >> 32) * u64::from(end);
+        let wide = (self.draw() >> 32) * u64::from(end);
         u32::try_from(wide >> 32).expect("the high half of a product of two 32-bit numbers has 32 bits")
     }
 
@@ -55,7 +55,7 @@ impl Random {
 
     /// Thirty-two hexadecimal digits, as registries identify devices and entities.
     pub fn hex(&mut self) -> String {
-        format!("{:016x}{:016x}", self.next(), self.next())
+        format!("{:016x}{:016x}", self.draw(), self.draw())
     }
 
     /// A ULID: ten digits of time in milliseconds, sixteen of chance.
@@ -67,7 +67,7 @@ impl Random {
 
     /// As [`Random::ulid`], over text that is already there.
     pub fn write_ulid(&mut self, unix_millis: u64, digits: &mut [u8; ULID_CHARS]) {
-        let parts = [(unix_millis, 0..10), (self.next(), 10..18), (self.next(), 18..26)];
+        let parts = [(unix_millis, 0..10), (self.draw(), 10..18), (self.draw(), 18..26)];
         for (mut bits, places) in parts {
             for digit in digits[places].iter_mut().rev() {
                 *digit = ULID_DIGITS[(bits & 31) as usize];
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_seed_repeats_itself_and_another_does_not() {
-        let of = |seed| (0..9).map(|_| Random::new(seed).next()).collect::<Vec<_>>();
+        let of = |seed| (0..9).map(|_| Random::new(seed).draw()).collect::<Vec<_>>();
         assert_eq!(of(7), of(7));
         assert_ne!(of(7), of(8));
     }
