@@ -411,6 +411,7 @@ mod tests {
     use futures_util::{SinkExt, StreamExt};
     use serde_json::{Value, json};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
     use tokio_tungstenite::tungstenite::{Error, Message};
     use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -474,7 +475,9 @@ mod tests {
         /// The next frame; a close is `{"closed": code}`.
         async fn hear(&mut self) -> Value {
             loop {
-                match self.socket.next().await {
+                // Only a broken home needs that long.
+                let next = timeout(Duration::from_secs(10), self.socket.next()).await.expect("the home says something");
+                match next {
                     Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
                     Some(Ok(Message::Close(frame))) => {
                         return json!({"closed": frame.map(|frame| u16::from(frame.code))});
