@@ -32,7 +32,7 @@ pub struct Entity {
     pub id: Arc<str>,
     pub kind: Kind,
     pub name: String,
-    /// Place in [`Home::devices`]; helpers and foreign entities have none.
+    /// Place in the home's list of devices; helpers and foreign entities have none.
     pub device: Option<usize>,
     /// An area of its own, over that of the device.
     pub area_id: Option<String>,

@@ -26,7 +26,7 @@ pub struct Knobs {
     pub answer_502: bool,
     /// Closes a connection with 4096 messages waiting, as Home Assistant does.
     pub cut_slow_clients: bool,
-    /// The last so many changes are kept for [`super::server::Handle::ledger`].
+    /// The last so many changes are kept for [`super::handle::Handle::ledger`].
     pub ledger: usize,
     /// Full speed, once, for the first client with a subscription of entities.
     pub flood: Option<FloodKnobs>,

@@ -5,7 +5,7 @@
 //! `unknown_command` to everything else.
 //!
 //! ```text
-//! catalogue, values, past -> home -> recorder, registry, services -> protocol, scope -> session -> hub -> server
+//! catalogue, values, past -> home -> recorder, statistics, registry, services -> protocol, scope -> session -> hub -> server, handle
 //! ```
 //!
 //! Everything up to `session` is pure: no socket, and the time is an argument. The hub is the home with its clients
@@ -13,7 +13,9 @@
 //! somebody asks for it, so a home of any size has one and none of it is kept.
 
 pub mod catalogue;
+pub mod commands;
 pub mod flood;
+pub mod handle;
 pub mod home;
 mod hub;
 pub mod json;
@@ -28,6 +30,7 @@ pub mod server;
 pub mod services;
 pub mod session;
 pub mod state;
+pub mod statistics;
 pub mod time;
 pub mod values;
 
@@ -35,9 +38,10 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
+use self::handle::Handle;
 use self::home::Home;
 use self::knobs::Knobs;
-use self::server::{Handle, Simulator};
+use self::server::Simulator;
 use crate::config::secret::Secret;
 use crate::model::time::Timestamp;
 

@@ -2,7 +2,7 @@
 //!
 //! Connections are tasks of this one future; each reads, writes and obeys the hub. It has no opinion about messages.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
@@ -20,11 +20,10 @@ use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::handle::{Handle, Shared};
 use super::home::Home;
 use super::hub::{Hub, Next, Seat};
 use super::knobs::{FloodKnobs, Knobs};
-use super::state::{Change, Entry, Happening};
-use crate::model::value::Attributes;
 use crate::runtime::clock;
 
 /// Home Assistant's own path, and that of the Supervisor's proxy to it.
@@ -41,26 +40,17 @@ const HEARTBEAT: Duration = Duration::from_secs(55);
 
 type Socket = WebSocketStream<TcpStream>;
 
-struct Shared {
-    hub: Mutex<Hub>,
-    knobs: watch::Sender<Knobs>,
-}
-
 /// The server. It does nothing until [`Simulator::run`].
 pub struct Simulator {
     listener: TcpListener,
     shared: Arc<Shared>,
 }
 
-/// The hand on the simulated home: turns its knobs, makes things happen in it, reads its books. Cheap to clone.
-#[derive(Clone)]
-pub struct Handle(Arc<Shared>);
-
 impl Simulator {
     #[must_use]
     pub fn new(listener: TcpListener, home: Home, knobs: Knobs) -> (Self, Handle) {
         let shared = Arc::new(Shared { hub: Mutex::new(Hub::new(home)), knobs: watch::Sender::new(knobs) });
-        (Self { listener, shared: Arc::clone(&shared) }, Handle(shared))
+        (Self { listener, shared: Arc::clone(&shared) }, Handle::new(shared))
     }
 
     /// Serves until it is told to stop.
@@ -70,100 +60,6 @@ impl Simulator {
             () = make_changes(&self.shared) => {}
             () = disconnect_now_and_then(&self.shared) => {}
         }
-    }
-}
-
-impl Handle {
-    pub fn turn(&self, turn: impl FnOnce(&mut Knobs)) {
-        self.0.knobs.send_modify(turn);
-    }
-
-    /// Something read from the home as it is now.
-    pub fn home<T>(&self, read: impl FnOnce(&Home) -> T) -> T {
-        read(&self.0.hub().home)
-    }
-
-    /// Changes the home itself, such as its recorder. Nobody is told.
-    pub fn home_mut<T>(&self, change: impl FnOnce(&mut Home) -> T) -> T {
-        change(&mut self.0.hub().home)
-    }
-
-    /// So many changes in one turn, before any client gets a word.
-    pub fn storm(&self, count: u64) {
-        let knobs = self.0.knobs.borrow().clone();
-        self.0.hub().change(count, &knobs, clock::now());
-    }
-
-    /// Sets a state as an integration would. `None`: that is what it was.
-    #[must_use = "a state that was already there makes no event"]
-    pub fn set(&self, entity_id: &str, state: &str, attributes: Attributes) -> Option<Change> {
-        self.happen(|home| home.set(entity_id, state, attributes, clock::now()).map(Happening::State)).and_then(change)
-    }
-
-    /// Removes an entity. `None`: there was none.
-    #[must_use = "an unknown entity makes no event"]
-    pub fn remove(&self, entity_id: &str) -> Option<Change> {
-        self.happen(|home| home.remove(entity_id, clock::now()).map(Happening::State)).and_then(change)
-    }
-
-    /// Moves an entity to the room of this name; the registry says so.
-    pub fn move_to_area(&self, entity_id: &str, area: &str) {
-        self.happen(|home| home.move_to_area(entity_id, area, clock::now()));
-    }
-
-    /// Fires any event; `data` is a JSON object.
-    pub fn fire(&self, event_type: &str, data: &str) {
-        self.happen(|home| Some(home.fire(event_type, data.to_owned(), None, clock::now())));
-    }
-
-    /// Sends any text as a frame to everybody.
-    pub fn garbage(&self, text: &str) {
-        let knobs = self.0.knobs.borrow().clone();
-        self.0.hub().inject(text, &knobs);
-    }
-
-    /// Closes all connections, as a restart does.
-    pub fn restart(&self) {
-        self.0.hub().cut_all();
-    }
-
-    #[must_use]
-    pub fn clients(&self) -> usize {
-        self.0.hub().clients()
-    }
-
-    /// The changes made so far, floods included.
-    #[must_use]
-    pub fn made(&self) -> u64 {
-        self.0.hub().made()
-    }
-
-    /// The last changes, as many as the knob says, oldest first.
-    #[must_use]
-    pub fn ledger(&self) -> Vec<Entry> {
-        self.0.hub().ledger()
-    }
-
-    fn happen(&self, make: impl FnOnce(&mut Home) -> Option<Happening>) -> Option<Happening> {
-        let knobs = self.0.knobs.borrow().clone();
-        let mut hub = self.0.hub();
-        let happening = make(&mut hub.home)?;
-        hub.tell(&happening, &knobs);
-        Some(happening)
-    }
-}
-
-fn change(happening: Happening) -> Option<Change> {
-    match happening {
-        Happening::State(change) => Some(change),
-        Happening::Other { .. } => None,
-    }
-}
-
-impl Shared {
-    /// The hub stays usable after a panic elsewhere: every method leaves it whole.
-    fn hub(&self) -> MutexGuard<'_, Hub> {
-        self.hub.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -246,7 +142,11 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) 
     #[expect(clippy::result_large_err, reason = "the signature is the handshake's")]
     let check = move |request: &Request, response: Response| check_request(request, response, starting);
     let shaken = tokio_tungstenite::accept_hdr_async_with_config(stream, check, Some(config));
-    let Ok(Ok(socket)) = timeout(HANDSHAKE, shaken).await else { return };
+    let shaken = tokio::select! {
+        () = stop.cancelled() => return,
+        shaken = timeout(HANDSHAKE, shaken) => shaken,
+    };
+    let Ok(Ok(socket)) = shaken else { return };
     let seat = {
         let knobs = shared.knobs.borrow().clone();
         shared.hub().enter(&knobs)

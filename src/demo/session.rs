@@ -2,10 +2,11 @@
 //!
 //! Knows no socket and no clock. The home is given with every message, because a service changes it.
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::commands::{
+    Events, Features, Fire, History, Nothing, Refusal, StatisticIds, Statistics, Unsubscribe, read, unknown_command,
+};
 use super::home::{Home, USER_ID};
 use super::json::{push_joined, push_text};
 use super::protocol::{self, Broadcast};
@@ -14,6 +15,7 @@ use super::registry;
 use super::scope::Scope;
 use super::services::{self, Called};
 use super::state::Happening;
+use super::statistics;
 use super::time::{parse, seconds};
 use crate::config::secret::Secret;
 use crate::model::time::Timestamp;
@@ -42,9 +44,6 @@ enum Subscription {
     /// `None`: all types.
     Events(Option<String>),
 }
-
-/// Why a command is refused: the code and the message.
-struct Refusal(&'static str, String);
 
 type Answer = Result<String, Refusal>;
 
@@ -236,83 +235,13 @@ impl Session {
             }
             "recorder/list_statistic_ids" => {
                 let StatisticIds { statistic_type } = read(arguments)?;
-                recorder::statistic_ids(home, statistic_type.as_deref())
+                statistics::statistic_ids(home, statistic_type.as_deref())
             }
-            "recorder/statistics_during_period" => statistics(&read(arguments)?, home, now)?,
+            "recorder/statistics_during_period" => hours(&read(arguments)?, home, now)?,
             _ => return Err(unknown_command()),
         };
         Ok(protocol::result(id, &result))
     }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Features {
-    features: Map<String, Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Events {
-    event_type: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Unsubscribe {
-    subscription: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fire {
-    event_type: String,
-    #[serde(default)]
-    event_data: Map<String, Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "the switches of the command, one by one")]
-struct History {
-    start_time: String,
-    end_time: Option<String>,
-    entity_ids: Vec<String>,
-    #[serde(default = "yes")]
-    include_start_time_state: bool,
-    #[serde(default = "yes")]
-    significant_changes_only: bool,
-    #[serde(default)]
-    minimal_response: bool,
-    #[serde(default)]
-    no_attributes: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StatisticIds {
-    statistic_type: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Statistics {
-    start_time: String,
-    end_time: Option<String>,
-    statistic_ids: Vec<String>,
-    period: String,
-    types: Option<Vec<String>>,
-    /// Accepted and not used: the simulated home has one unit for everything.
-    #[serde(default, rename = "units")]
-    _units: Map<String, Value>,
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn history(asked: History, home: &Home, now: Timestamp) -> Answer {
@@ -343,13 +272,13 @@ fn history(asked: History, home: &Home, now: Timestamp) -> Answer {
     Ok(recorder::history(home, &query))
 }
 
-fn statistics(asked: &Statistics, home: &Home, now: Timestamp) -> Answer {
+fn hours(asked: &Statistics, home: &Home, now: Timestamp) -> Answer {
     let (from, to) = period(&asked.start_time, asked.end_time.as_deref())?;
     if asked.period != "hour" {
         // Nothing that the real one says: the simulated recorder keeps hours only, and a wrong answer would be worse.
         return Err(Refusal("not_supported", format!("no statistics by {} in the simulated home", asked.period)));
     }
-    Ok(recorder::statistics(home, &asked.statistic_ids, from, to, asked.types.as_deref(), seconds(now)))
+    Ok(statistics::statistics(home, &asked.statistic_ids, from, to, asked.types.as_deref(), seconds(now)))
 }
 
 fn period(start: &str, end: Option<&str>) -> Result<(f64, f64), Refusal> {
@@ -373,12 +302,4 @@ fn notifications(home: &Home) -> String {
         out.push_str("\"}");
     });
     out
-}
-
-fn read<T: DeserializeOwned>(arguments: Map<String, Value>) -> Result<T, Refusal> {
-    serde_json::from_value(Value::Object(arguments)).map_err(|err| Refusal("invalid_format", err.to_string()))
-}
-
-fn unknown_command() -> Refusal {
-    Refusal("unknown_command", "Unknown command.".to_owned())
 }
