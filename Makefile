@@ -1,0 +1,44 @@
+# What a newcomer needs. Everything stays in this checkout (target/), except what `deps` installs with apt.
+
+.DEFAULT_GOAL := help
+.PHONY: help deps peers demo test lint bench clean-peers
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## Install what building needs, where it is missing: a C and a C++ compiler, pkg-config, OpenSSL (apt)
+	@missing=; \
+	command -v cargo >/dev/null || { echo "deps: there is no Rust here: https://rustup.rs"; exit 1; }; \
+	command -v cc >/dev/null || missing="$$missing gcc"; \
+	command -v c++ >/dev/null || missing="$$missing g++"; \
+	command -v pkg-config >/dev/null || missing="$$missing pkg-config"; \
+	pkg-config --exists openssl 2>/dev/null || missing="$$missing libssl-dev"; \
+	[ -n "$$missing" ] || exit 0; \
+	command -v apt-get >/dev/null || { echo "deps: please install (Debian's names):$$missing"; exit 1; }; \
+	echo "deps: installing$$missing with apt"; \
+	as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
+	$$as_root apt-get update -qq && $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y libc6-dev $$missing
+
+peers: ## Fetch the real Home Assistant, InfluxDB, VictoriaMetrics and Prometheus for the tests into target/peers
+	@tests/peers/install.sh
+
+demo: deps ## Run everything with a simulated home: nothing to set up
+	cargo run --release -- demo
+
+test: deps peers ## Run all tests, those with the real peers too (the first time about 5 minutes)
+	cargo test --workspace
+	@echo "test: all passed; what a missing peer kept from running is in the lines above that start with SKIPPED"
+
+lint: deps ## Formatting, clippy and the documentation, warnings denied
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	@if command -v shellcheck >/dev/null; then shellcheck tests/peers/install.sh .ci/run; \
+	elif [ -n "$$CI" ]; then echo "lint: CI is set and there is no shellcheck"; exit 1; \
+	else echo "SKIPPED: the shell scripts are not checked because there is no shellcheck"; fi
+
+bench: deps ## Measure
+	cargo bench
+
+clean-peers: ## Remove the real peers
+	rm -rf target/peers

@@ -1,0 +1,231 @@
+//! A headless Home Assistant with an owner, who has a token.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::find;
+use crate::http;
+use crate::process::{Process, free_port, wait_until};
+
+/// A boot takes a core for 12 s and 200 MB: one home at a time.
+static ONE_HOME: Mutex<()> = Mutex::new(());
+
+/// Boots take a minute on a machine that builds something else at the same time.
+const BOOT: Duration = Duration::from_mins(3);
+
+/// What is in the home besides the helpers and template sensors of [`configuration`] and the load generator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setup<'a> {
+    /// The integration `demo`: about 110 entities of all domains.
+    pub demo: bool,
+    /// The integration `influxdb`, on its way to this port and database.
+    pub influxdb: Option<(u16, &'a str)>,
+}
+
+pub struct HomeAssistant {
+    process: Process,
+    address: SocketAddr,
+    token: String,
+    folder: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// What the load generator is to do; see `tests/peers/custom_components/loadgen`.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    pub count: usize,
+    pub rate: u32,
+    pub entities: u32,
+    pub seed: u32,
+    pub nasty: bool,
+}
+
+/// A row of the ledger.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub entity_id: String,
+    /// As CSV has it: in quotes if it holds one, or a comma.
+    pub state: String,
+    /// Microseconds since 1970, rounded as Home Assistant rounds them.
+    pub micros: i64,
+}
+
+impl Change {
+    fn parse(row: &str) -> Self {
+        let change = || {
+            let (_seq, rest) = row.split_once(',')?;
+            let (entity_id, rest) = rest.split_once(',')?;
+            let (state, micros) = rest.rsplit_once(',')?;
+            Some(Self { entity_id: entity_id.to_owned(), state: state.to_owned(), micros: micros.parse().ok()? })
+        };
+        change().unwrap_or_else(|| panic!("not a row of the ledger: {row}"))
+    }
+}
+
+impl HomeAssistant {
+    /// Boots it and makes its owner; it is in state RUNNING.
+    pub fn start(setup: Setup) -> Option<Self> {
+        let python = find("HA_INGESTOR_TEST_HASS_PYTHON", "home-assistant/bin/python")?;
+        let turn = ONE_HOME.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = TempDir::new().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        fs::write(folder.path().join("configuration.yaml"), configuration(address.port(), setup)).unwrap();
+        // Python leaves compiled files beside its sources: not in the checkout.
+        copy_loadgen_to(&folder.path().join("custom_components/loadgen"));
+
+        let mut command = Command::new(python);
+        // Without `--skip-pip` it would look for packages of its own.
+        command.args(["-m", "homeassistant", "--skip-pip", "--config"]).arg(folder.path());
+        let process = Process::start("Home Assistant", &mut command, &folder.path().join("console.log"));
+        let mut home = Self { process, address, token: String::new(), folder, _turn: turn };
+        home.token = home.onboard();
+        home.wait_until_running();
+        Some(home)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Calls `domain.service` and waits until Home Assistant is done with it.
+    pub fn call(&self, service: &str, data: &Value) -> Value {
+        let path = format!("/api/services/{}", service.replace('.', "/"));
+        let answer = self.post(&path, &data.to_string());
+        assert_eq!(answer.status, 200, "{service} {data}: {}", answer.body);
+        answer.json()
+    }
+
+    pub fn set_state(&self, entity_id: &str, state: &str, attributes: &Value) {
+        let body = json!({"state": state, "attributes": attributes}).to_string();
+        let answer = self.post(&format!("/api/states/{entity_id}"), &body);
+        assert!(matches!(answer.status, 200 | 201), "{entity_id}: {answer:?}");
+    }
+
+    /// Makes changes, and gives the ledger of them once they are made.
+    pub fn load(&self, load: Load) -> Vec<Change> {
+        let Load { count, rate, entities, seed, nasty } = load;
+        let mut data = json!({"count": count, "rate": rate, "entities": entities, "seed": seed, "nasty": nasty});
+        data["ledger"] = json!(self.ledger_file());
+        self.call("loadgen.run", &data);
+        let ledger = self.ledger();
+        assert_eq!(ledger.len(), count, "the load generator did not do as it was told");
+        ledger
+    }
+
+    /// The changes that [`Self::load`] has made so far, but for those of the last quarter of a second.
+    pub fn ledger(&self) -> Vec<Change> {
+        let rows = fs::read_to_string(self.ledger_file()).unwrap_or_default();
+        let whole = rows.rfind('\n').map_or("", |end| &rows[..=end]);
+        whole.lines().skip(1).map(Change::parse).collect()
+    }
+
+    fn ledger_file(&self) -> PathBuf {
+        self.folder.path().join("ledger.csv")
+    }
+
+    /// The steps of the first page that a new user sees. The token is good for half an hour.
+    fn onboard(&mut self) -> String {
+        let client = format!("{}/", self.url());
+        let user = json!({"client_id": client, "name": "Owner", "username": "owner", "password": "a long password",
+            "language": "en"});
+        let created = wait_until("Home Assistant makes its owner", BOOT, || {
+            self.process.must_run();
+            let answer = http::post(self.address, "/api/onboarding/users", &JSON, &user.to_string()).ok()?;
+            // 404 until the part that answers is loaded.
+            (answer.status != 404).then(|| answer.json())
+        });
+        let code = created["auth_code"].as_str().unwrap();
+        let grant = [("grant_type", "authorization_code"), ("code", code), ("client_id", &client)];
+        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+        let granted = http::post(self.address, "/auth/token", &headers, &http::form(&grant)).unwrap().json();
+        granted["access_token"].as_str().unwrap().to_owned()
+    }
+
+    fn wait_until_running(&mut self) {
+        wait_until("Home Assistant is running", BOOT, || {
+            self.process.must_run();
+            let authorization = format!("Bearer {}", self.token);
+            let answer = http::get(self.address, "/api/config", &[("Authorization", &authorization)]).ok()?;
+            (answer.json()["state"] == "RUNNING").then_some(())
+        });
+    }
+
+    fn post(&self, path: &str, body: &str) -> http::Response {
+        let authorization = format!("Bearer {}", self.token);
+        let headers = [JSON[0], ("Authorization", authorization.as_str())];
+        http::post(self.address, path, &headers, body).expect("Home Assistant answers")
+    }
+}
+
+const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
+
+/// What the default configuration would load is named one by one, so that no boot looks for devices on the network.
+fn configuration(port: u16, setup: Setup) -> String {
+    let mut yaml = format!(
+        r#"
+homeassistant: {{name: Home, latitude: 48.85, longitude: 2.35, elevation: 35, unit_system: metric,
+  time_zone: Europe/Paris, country: FR}}
+http: {{server_host: 127.0.0.1, server_port: {port}}}
+api:
+websocket_api:
+config:
+onboarding:
+logger: {{default: warning}}
+loadgen:
+input_boolean: {{flag: {{name: Flag}}}}
+input_button: {{knob: {{name: Knob 17}}}}
+input_datetime: {{moment: {{has_date: true, has_time: true}}}}
+input_number: {{level: {{min: -1000000, max: 1000000, step: 0.001, unit_of_measurement: W}}}}
+input_select: {{mood: {{options: [calm, "it's 5, or = 6", 'a "quoted" one']}}}}
+input_text: {{note: {{max: 255}}}}
+counter: {{visits: {{step: 3}}}}
+timer: {{tea: {{duration: "00:03:00"}}}}
+template:
+  - sensor:
+      - name: Twice the level
+        unique_id: twice
+        unit_of_measurement: W
+        device_class: power
+        state_class: measurement
+        state: "{{{{ states('input_number.level') | float(0) * 2 }}}}"
+        attributes:
+          half: "{{{{ states('input_number.level') | float(0) / 3 }}}}"
+          list: "{{{{ [1, 2.5, 'three', none, true] }}}}"
+          pair: "{{{{ (1, 'two') }}}}"
+      - name: The note
+        unique_id: note
+        state: "{{{{ states('input_text.note') }}}}"
+  - binary_sensor:
+      - name: Level is high
+        unique_id: high
+        state: "{{{{ states('input_number.level') | float(0) > 100 }}}}"
+"#
+    );
+    if setup.demo {
+        yaml.push_str("demo:\n");
+    }
+    if let Some((port, database)) = setup.influxdb {
+        writeln!(yaml, "influxdb: {{api_version: 1, host: 127.0.0.1, port: {port}, database: {database}}}").unwrap();
+    }
+    yaml
+}
+
+fn copy_loadgen_to(folder: &Path) {
+    let source: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/peers/custom_components/loadgen"].iter().collect();
+    fs::create_dir_all(folder).unwrap();
+    for file in ["__init__.py", "kinds.py", "manifest.json", "services.yaml"] {
+        fs::copy(source.join(file), folder.join(file)).unwrap();
+    }
+}

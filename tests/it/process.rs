@@ -1,0 +1,99 @@
+//! A program that a test starts, and that never outlives the test.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How much of its log a program shows when the test fails.
+const LINES_SHOWN: usize = 60;
+
+pub struct Process {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts the program; what it prints goes to the end of `log`.
+    pub fn start(name: &'static str, command: &mut Command, log: &Path) -> Self {
+        let output = File::options().create(true).append(true).open(log).expect("the test's own folder takes files");
+        let errors = output.try_clone().unwrap();
+        let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        Self { name, child, log: log.to_owned() }
+    }
+
+    /// Panics with the end of the log if the program is gone.
+    pub fn must_run(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("{} ended ({status}):\n{}", self.name, self.last_lines());
+        }
+    }
+
+    /// SIGTERM. `None` if it is still there after the grace.
+    pub fn terminate(&mut self, grace: Duration) -> Option<ExitStatus> {
+        // Once it was waited for, its id may be another's.
+        if let Some(status) = self.child.try_wait().unwrap() {
+            return Some(status);
+        }
+        // The standard library knows only SIGKILL.
+        let id = self.child.id();
+        let _ = Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).stderr(Stdio::null()).status();
+        let deadline = Instant::now() + grace;
+        loop {
+            match self.child.try_wait().unwrap() {
+                None if Instant::now() < deadline => pause(),
+                status => return status,
+            }
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn last_lines(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            println!("--- the end of the log of {}\n{}\n---", self.name, self.last_lines());
+        }
+        if self.terminate(Duration::from_secs(10)).is_none() {
+            self.kill();
+        }
+    }
+}
+
+/// A port that nobody has at the moment.
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Asks until there is an answer; panics with `what` when there is none in time.
+pub fn wait_until<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {} s: {what}", patience.as_secs());
+        pause();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "another process is waited for, and no runtime is there to block")]
+fn pause() {
+    thread::sleep(Duration::from_millis(50));
+}

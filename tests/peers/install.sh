@@ -1,0 +1,141 @@
+#!/usr/bin/env bash
+#
+# Puts the real peers of our tests under target/peers: influxd, VictoriaMetrics and Prometheus from the
+# distribution's own packages, unpacked and neither installed nor started; Home Assistant from PyPI, in a virtual
+# environment. Nothing outside target/peers changes, except apt's package lists where they are empty.
+#
+# What this machine cannot give is said in one line that starts with SKIPPED; with CI set that is a failure.
+#
+#   PEERS_DIR   where to put them (default: target/peers of this checkout)
+#   CI          set: whatever is skipped fails
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+peers=${PEERS_DIR:-$root/target/peers}
+mkdir -p "$peers/bin"
+peers=$(cd "$peers" && pwd)
+skipped=0
+
+# Home Assistant and what it would fetch for itself at its first start (we start it with --skip-pip).
+home_assistant=homeassistant==2025.4.4
+# aiodns 3.2 accepts any pycares and breaks with 5.
+pycares='pycares<5'
+# The frontend is part of the default set even where nobody looks; the others belong to the integrations
+# influxdb, mqtt and demo.
+integrations=(setuptools home-assistant-frontend==20250411.0 influxdb==5.3.1 influxdb-client==1.24.0 paho-mqtt==2.1.0
+    PyTurboJPEG==1.7.5 av==13.1.0)
+
+say() { printf 'peers: %s\n' "$*"; }
+
+skip() { # WHAT WHY TESTS
+    printf 'SKIPPED: %s is not there because %s; %s do not run\n' "$1" "$2" "$3" >&2
+    skipped=1
+}
+
+# --- From the distribution's packages -----------------------------------------------------------------------------
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+known_to_apt() { [ -n "$(apt-cache show --no-all-versions "$1" 2>/dev/null)" ]; }
+
+lists_refreshed=no
+refresh_lists() {
+    [ "$lists_refreshed" = no ] || return 0
+    lists_refreshed=yes
+    if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+        say "apt's package lists are empty and only root may fetch them (apt-get update); there is no sudo here"
+        return 0
+    fi
+    say "apt does not know the packages yet: running apt-get update as root"
+    as_root apt-get update -qq || say "apt-get update failed"
+}
+
+# The programs are Go and need nothing but libc (VictoriaMetrics: and libzstd, which dpkg itself uses).
+from_package() { # PACKAGE TESTS PROGRAM...
+    local package=$1 tests=$2 program missing=() scratch
+    shift 2
+    for program in "$@"; do
+        [ -x "$peers/bin/$program" ] || missing+=("$program")
+    done
+    [ "${#missing[@]}" -gt 0 ] || return 0
+
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+        skip "$package" "this machine has no apt to take the package from" "$tests"
+        return 0
+    fi
+    known_to_apt "$package" || refresh_lists
+    if ! known_to_apt "$package"; then
+        skip "$package" "this distribution has no such package" "$tests"
+        return 0
+    fi
+
+    say "fetching the package $package (5 to 25 MB)"
+    scratch=$(mktemp -d "$peers/.$package.XXXXXX")
+    # As root, apt would hand the download to its user _apt, who may not write here.
+    if ! (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User=root "$package"); then
+        rm -rf "$scratch"
+        skip "$package" "the download failed" "$tests"
+        return 0
+    fi
+    dpkg-deb --fsys-tarfile "$scratch"/*.deb | tar -x -C "$scratch" "${missing[@]/#/./usr/bin/}"
+    for program in "${missing[@]}"; do
+        mv "$scratch/usr/bin/$program" "$peers/bin/$program"
+    done
+    rm -rf "$scratch"
+}
+
+# --- From PyPI ----------------------------------------------------------------------------------------------------
+
+# A name on PATH proves nothing: version managers put a stub there for versions that are not chosen.
+find_python() {
+    local candidate
+    for candidate in python3.13 python3 "$HOME"/.pyenv/versions/3.13*/bin/python3.13; do
+        if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; then
+            printf '%s\n' "$candidate"
+            return 0
+        fi
+    done
+    return 1
+}
+
+install_home_assistant() {
+    local tests=$1 venv=$peers/home-assistant python uv complete wanted
+    # Written last: an installation that was interrupted is taken up again.
+    complete=$venv/.complete
+    wanted="$home_assistant $pycares ${integrations[*]}"
+    if [ -f "$complete" ] && [ "$(cat "$complete")" = "$wanted" ]; then
+        return 0
+    fi
+    if ! python=$(find_python); then
+        skip "$home_assistant" "there is no Python 3.13 on PATH or under ~/.pyenv/versions" "$tests"
+        return 0
+    fi
+    if ! command -v cc >/dev/null || ! command -v c++ >/dev/null; then
+        skip "$home_assistant" "some of its packages are compiled and there is no cc or c++ (make deps)" "$tests"
+        return 0
+    fi
+
+    say "installing Home Assistant 2025.4.4 with $python: about 2 minutes and 850 MB"
+    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+    # pip needs five times as long for the same set.
+    [ -x "$venv/bin/uv" ] || "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
+    uv=("$venv/bin/uv" pip install --quiet --python "$venv/bin/python")
+    say "  its own packages (1 of 2)"
+    "${uv[@]}" "$home_assistant" "$pycares"
+    say "  what its integrations ask for (2 of 2)"
+    "${uv[@]}" --constraint "$venv/lib/python3.13/site-packages/homeassistant/package_constraints.txt" \
+        "$pycares" "${integrations[@]}"
+    printf '%s\n' "$wanted" >"$complete"
+}
+
+started=$SECONDS
+from_package influxdb 'the stories with InfluxDB (parity among them)' influxd
+from_package victoria-metrics 'the stories with VictoriaMetrics' victoria-metrics
+from_package prometheus 'the checks of the metrics' promtool prometheus
+install_home_assistant 'the stories with Home Assistant (parity among them)'
+
+if [ "$skipped" = 1 ] && [ -n "${CI:-}" ]; then
+    say "CI is set, so a skipped peer is a failure"
+    exit 1
+fi
+say "ready in $peers ($((SECONDS - started)) s)"
