@@ -1,0 +1,106 @@
+//! A real VictoriaMetrics stores of every line exactly the names, tags and numbers that the encoder promises.
+//!
+//! It answers 204 to everything, so only reading back tells.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it where something is not as expected")]
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use ha_ingestor::line::encode::encode;
+use proptest::prelude::{Just, Strategy};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use support::nasty::points;
+use support::reading::{Reading, Value, promised};
+use support::server::{Server, find, free_address};
+
+mod support {
+    pub(crate) mod nasty;
+    pub(crate) mod reading;
+    pub(crate) mod server;
+}
+
+const POINTS: i64 = 2_000;
+const FIRST_MILLIS: i64 = 1_771_093_805_000;
+
+/// One number, by the time and the name under which it is stored.
+type Key = (i64, String);
+
+#[test]
+fn a_real_victoria_metrics_reads_every_line_as_promised() {
+    let Some(program) = find("HA_INGESTOR_TEST_VICTORIA_METRICS", "victoria-metrics") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let mut command = Command::new(program);
+    command.arg(format!("-httpListenAddr={address}")).arg("-storageDataPath").arg(directory.path());
+    command.args(["-retentionPeriod=100y", "-memory.allowedBytes=256MB"]);
+    let server = Server::start(&mut command, address, "/health");
+
+    let mut runner = TestRunner::deterministic();
+    let mut lines = Vec::new();
+    let mut expected = BTreeMap::new();
+    // VictoriaMetrics keeps milliseconds.
+    for millis in (FIRST_MILLIS..).step_by(7).take(usize::try_from(POINTS).unwrap()) {
+        let point = points(Just(millis * 1_000)).new_tree(&mut runner).unwrap().current().point();
+        let Some(promised) = promised(&point) else { continue };
+        encode(&point, &mut lines).unwrap();
+        lines.push(b'\n');
+        expected.extend(numbers(millis, &promised));
+    }
+    let (status, answer) = server.request("POST", "/write?precision=ns", &String::from_utf8(lines).unwrap());
+    assert_eq!(status, 204, "{answer}");
+    server.request("GET", "/internal/force_flush", "");
+
+    let mut points_of = BTreeMap::new();
+    for ((_, name), (tags, _)) in &expected {
+        *points_of.entry((name.clone(), tags.clone())).or_insert(0) += 1;
+    }
+    let mut stored = read_everything(&server);
+    for (key, (tags, number)) in expected {
+        let Some((stored_tags, stored_number)) = stored.remove(&key) else { panic!("{key:?} {tags:?} is missing") };
+        assert_eq!(stored_tags, tags, "{key:?}");
+        // The numbers of a series share a power of ten: a small one beside a large one becomes zero.
+        let alone = points_of[&(key.1.clone(), tags)] == 1;
+        if alone && (1e-9..1e18).contains(&number.abs()) {
+            assert!((stored_number / number - 1.0).abs() < 1e-12, "{key:?}: {stored_number} instead of {number}");
+        }
+    }
+}
+
+fn numbers(millis: i64, reading: &Reading) -> impl Iterator<Item = (Key, (BTreeMap<String, String>, f64))> {
+    reading.fields.iter().filter_map(move |(field, value)| {
+        let number = match value {
+            Value::Float(number) => *number,
+            #[expect(clippy::cast_precision_loss, reason = "VictoriaMetrics knows nothing but floats")]
+            Value::Integer(number) => *number as f64,
+            Value::Boolean(truth) => f64::from(u8::from(*truth)),
+            // A text is stored as the number that it begins with, or as 0.
+            Value::Text(_) => return None,
+        };
+        Some(((millis, format!("{}_{field}", reading.measurement)), (reading.tags.clone(), number)))
+    })
+}
+
+fn read_everything(server: &Server) -> BTreeMap<Key, (BTreeMap<String, String>, f64)> {
+    let query = "%7B__name__!%3D%22%22%7D"; // {__name__!=""}
+    let (status, answer) = server.request("GET", &format!("/api/v1/export?match[]={query}"), "");
+    assert_eq!(status, 200, "{answer}");
+    let mut stored = BTreeMap::new();
+    for line in answer.lines() {
+        let Series { mut metric, values, timestamps } = serde_json::from_str(line).unwrap();
+        let name = metric.remove("__name__").unwrap();
+        for (number, millis) in values.into_iter().zip(timestamps) {
+            let known = stored.insert((millis, name.clone()), (metric.clone(), number));
+            assert_eq!(known, None, "two values of {name:?} at {millis}");
+        }
+    }
+    stored
+}
+
+#[derive(serde::Deserialize)]
+struct Series {
+    metric: BTreeMap<String, String>,
+    values: Vec<f64>,
+    timestamps: Vec<i64>,
+}
