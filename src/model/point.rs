@@ -72,8 +72,13 @@ impl Point {
         self.measurement = self.keep(parts);
     }
 
-    /// Adds a tag, or replaces the value of the tag of that name.
+    /// Adds a tag, or replaces the value of the tag of that name. InfluxDB has no empty tags: an empty value takes the
+    /// tag away.
     pub fn set_tag(&mut self, key: &str, value: &str) {
+        if value.is_empty() {
+            let text = &self.text;
+            return self.tags.retain(|(known, _)| &text[known.range()] != key);
+        }
         let value = self.keep(&[value]);
         let known = self.tags.iter().position(|(known, _)| &self.text[known.range()] == key);
         match known {
@@ -88,18 +93,35 @@ impl Point {
     /// Adds a field whose key is `parts` joined. Keys are not checked for repetition: ask [`Point::has_field`].
     pub fn push_field(&mut self, parts: &[&str], value: FieldValue<'_>) {
         let key = self.keep(parts);
-        let value = match value {
-            FieldValue::Float(number) => Stored::Float(number),
-            FieldValue::Integer(number) => Stored::Integer(number),
-            FieldValue::Boolean(truth) => Stored::Boolean(truth),
-            FieldValue::Text(text) => Stored::Text(self.keep(&[text])),
-        };
+        let value = self.store(value);
         self.fields.push((key, value));
+    }
+
+    /// Adds a field, or replaces the value of the field of that name.
+    pub fn set_field(&mut self, key: &str, value: FieldValue<'_>) {
+        match self.find_field(key) {
+            Some(at) => self.fields[at].1 = self.store(value),
+            None => self.push_field(&[key], value),
+        }
+    }
+
+    /// Takes a field away, if it is there.
+    pub fn remove_field(&mut self, key: &str) {
+        if let Some(at) = self.find_field(key) {
+            self.fields.remove(at);
+        }
+    }
+
+    /// Gives a field, if it is there, another name. That name must be free.
+    pub fn rename_field(&mut self, key: &str, name: &str) {
+        if let Some(at) = self.find_field(key) {
+            self.fields[at].0 = self.keep(&[name]);
+        }
     }
 
     #[must_use]
     pub fn has_field(&self, key: &str) -> bool {
-        self.fields.iter().any(|(known, _)| &self.text[known.range()] == key)
+        self.find_field(key).is_some()
     }
 
     /// Sorts tags and fields by the bytes of their keys; equal keys stay in the order in which they came.
@@ -133,6 +155,19 @@ impl Point {
     #[must_use]
     pub fn time(&self) -> Timestamp {
         self.time
+    }
+
+    fn find_field(&self, key: &str) -> Option<usize> {
+        self.fields.iter().position(|(known, _)| &self.text[known.range()] == key)
+    }
+
+    fn store(&mut self, value: FieldValue<'_>) -> Stored {
+        match value {
+            FieldValue::Float(number) => Stored::Float(number),
+            FieldValue::Integer(number) => Stored::Integer(number),
+            FieldValue::Boolean(truth) => Stored::Boolean(truth),
+            FieldValue::Text(text) => Stored::Text(self.keep(&[text])),
+        }
     }
 
     fn keep(&mut self, parts: &[&str]) -> Span {
@@ -178,8 +213,22 @@ mod tests {
         point.push_field(&["a", "_str"], FieldValue::Text("t"));
         point.sort();
         assert_eq!(point.tags().collect::<Vec<_>>(), [("domain", "xx"), ("entity_id", "p")]);
+        point.set_tag("domain", "");
+        assert_eq!(point.tags().collect::<Vec<_>>(), [("entity_id", "p")]);
         let fields: Vec<_> = point.fields().collect();
         assert_eq!(fields, [("a_str", FieldValue::Text("t")), ("value", FieldValue::Float(1.0))]);
         assert!(point.has_field("a_str") && !point.has_field("a"));
+    }
+
+    #[test]
+    fn a_field_can_be_replaced_renamed_and_taken_away() {
+        let mut point = Point::default();
+        point.set_field("time", FieldValue::Float(1.0));
+        point.set_field("time", FieldValue::Text("t"));
+        point.rename_field("time", "time_");
+        point.set_field("value", FieldValue::Float(2.0));
+        point.remove_field("value");
+        point.remove_field("value");
+        assert_eq!(point.fields().collect::<Vec<_>>(), [("time_", FieldValue::Text("t"))]);
     }
 }

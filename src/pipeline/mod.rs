@@ -1,1 +1,229 @@
-//! (to be written)
+//! What becomes of an event: the filter, what was seen before, the schema.
+//!
+//! `Pipeline` decides and is silent: it knows no task, no channel and no clock, and it makes points, not lines. Every
+//! event that goes in comes out as exactly one [`Fate`].
+
+pub mod filter;
+pub mod glob;
+pub mod python;
+pub mod schema;
+
+use std::collections::HashMap;
+
+use self::filter::Filter;
+use self::schema::Schema;
+use crate::config::settings;
+use crate::model::entity::EntityId;
+use crate::model::event::{Event, StateChange};
+use crate::model::fate::Filtered;
+use crate::model::point::Point;
+use crate::model::time::Timestamp;
+
+pub struct Pipeline {
+    filter: Filter,
+    schema: Schema,
+    /// One entry per entity that exists. An entity that vanishes while nobody is listening stays until the end; those
+    /// are few.
+    known: HashMap<EntityId, Known>,
+    point: Point,
+}
+
+/// The fate of one event.
+#[derive(Debug)]
+pub enum Fate<'a> {
+    /// To be written. The point is sorted, and may have no field at all; `omitted` numbers were not finite.
+    Point { point: &'a Point, omitted: u32 },
+    /// Not meant to be written.
+    Filtered(Filtered),
+    /// Handled before: a new session begins with the states that the one before has already told.
+    Duplicate,
+}
+
+/// Why a change is written as it is, in the words of the options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Explanation {
+    pub filter: filter::Verdict,
+    pub measurement_from: &'static str,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    allowed: bool,
+    newest: Option<Timestamp>,
+}
+
+impl Pipeline {
+    #[must_use]
+    pub fn new(filter: &settings::Filter, schema: settings::Schema) -> Self {
+        Self {
+            filter: Filter::new(filter),
+            schema: Schema::new(schema),
+            known: HashMap::new(),
+            point: Point::default(),
+        }
+    }
+
+    /// Decides the fate of one event.
+    #[must_use]
+    pub fn handle(&mut self, event: &Event) -> Fate<'_> {
+        let change = match event {
+            Event::Changed(change) => change,
+            Event::Removed(entity) => {
+                self.known.remove(entity);
+                return Fate::Filtered(Filtered::Removed);
+            }
+        };
+        let known = self.known(&change.entity);
+        if !known.allowed {
+            return Fate::Filtered(Filtered::NotIncluded);
+        }
+        // A change that is older than the newest is late, not repeated.
+        if known.newest == Some(change.last_updated) {
+            return Fate::Duplicate;
+        }
+        known.newest = known.newest.max(Some(change.last_updated));
+        match self.schema.shape(change, &mut self.point) {
+            Ok(shaped) => {
+                self.point.sort();
+                Fate::Point { point: &self.point, omitted: shaped.omitted }
+            }
+            Err(reason) => Fate::Filtered(reason),
+        }
+    }
+
+    /// What decided about a change. It changes nothing.
+    #[must_use]
+    pub fn explain(&self, change: &StateChange) -> Explanation {
+        Explanation { filter: self.filter.judge(&change.entity), measurement_from: self.schema.source(change).label() }
+    }
+
+    /// What is known of an entity. The lists are searched once for each, not at every event.
+    fn known(&mut self, entity: &EntityId) -> &mut Known {
+        if !self.known.contains_key(entity) {
+            let fresh = Known { allowed: self.filter.allows(entity), newest: None };
+            self.known.insert(entity.clone(), fresh);
+        }
+        self.known.get_mut(entity).expect("it was there or was inserted")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Fate, Pipeline};
+    use crate::config::settings::{self, MeasurementFrom};
+    use crate::model::entity::EntityId;
+    use crate::model::event::{Event, StateChange};
+    use crate::model::fate::Reason as _;
+    use crate::model::time::Timestamp;
+    use crate::model::value::Value;
+
+    fn pipeline() -> Pipeline {
+        let mut filter = settings::Filter::default();
+        filter.exclude.entity_globs.push("*.hidden*".into());
+        let schema = settings::Schema {
+            measurement: MeasurementFrom::UnitOfMeasurement,
+            default_measurement: None,
+            override_measurement: None,
+            tags: Vec::new(),
+            tags_attributes: Vec::new(),
+            ignore_attributes: Vec::new(),
+        };
+        Pipeline::new(&filter, schema)
+    }
+
+    fn changed(entity: &str, state: &str, micros: i64) -> Event {
+        Event::Changed(StateChange {
+            entity: EntityId::parse(entity).unwrap(),
+            state: state.into(),
+            attributes: Arc::new([("a".into(), Value::Int(1))].into_iter().collect()),
+            last_updated: Timestamp::from_micros(micros),
+            context: None,
+        })
+    }
+
+    fn removed(entity: &str) -> Event {
+        Event::Removed(EntityId::parse(entity).unwrap())
+    }
+
+    /// Each event with its fate: `point`, `duplicate` or the label of a reason.
+    fn check(events: &[(Event, &str)]) -> Pipeline {
+        let mut pipeline = pipeline();
+        for (event, expected) in events {
+            let fate = match pipeline.handle(event) {
+                Fate::Point { .. } => "point",
+                Fate::Duplicate => "duplicate",
+                Fate::Filtered(reason) => reason.label(),
+            };
+            assert_eq!(fate, *expected, "{event:?}");
+        }
+        pipeline
+    }
+
+    #[test]
+    fn a_repeated_state_is_a_duplicate_and_a_quick_or_late_change_is_not() {
+        check(&[
+            (changed("sensor.a", "1", 100), "point"),
+            (changed("sensor.a", "1", 100), "duplicate"),
+            (changed("sensor.b", "1", 100), "point"),
+            (changed("sensor.a", "1", 101), "point"),
+            (changed("sensor.a", "1", 99), "point"),
+            (changed("sensor.a", "1", 101), "duplicate"),
+        ]);
+    }
+
+    #[test]
+    fn what_is_not_meant_to_be_written_has_a_reason() {
+        check(&[
+            (changed("sensor.hidden_a", "1", 1), "not_included"),
+            (changed("sensor.hidden_a", "unknown", 2), "not_included"),
+            (changed("sensor.a", "unavailable", 1), "unavailable"),
+            (changed("sensor.a", "unknown", 2), "unknown"),
+            (changed("sensor.a", "", 3), "empty"),
+            (removed("sensor.a"), "removed"),
+        ]);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_an_entity_that_was_removed() {
+        let pipeline = check(&[
+            (changed("sensor.a", "1", 1), "point"),
+            (changed("sensor.hidden", "1", 1), "not_included"),
+            (removed("sensor.a"), "removed"),
+            (removed("sensor.hidden"), "removed"),
+            (removed("sensor.never_seen"), "removed"),
+        ]);
+        assert!(pipeline.known.is_empty());
+        check(&[
+            (changed("sensor.a", "1", 1), "point"),
+            (removed("sensor.a"), "removed"),
+            (changed("sensor.a", "1", 1), "point"),
+        ]);
+    }
+
+    #[test]
+    fn a_point_is_sorted_and_carries_the_time_of_the_event() {
+        let mut pipeline = pipeline();
+        let event = changed("light.a", "on", 1_500);
+        let Fate::Point { point, omitted: 0 } = pipeline.handle(&event) else {
+            panic!("a light that is on is a point")
+        };
+        let keys: Vec<_> = point.tags().map(|(key, _)| key).chain(point.fields().map(|(key, _)| key)).collect();
+        assert_eq!(keys, ["domain", "entity_id", "a", "state", "value"]);
+        assert_eq!(point.time(), Timestamp::from_micros(1_500));
+    }
+
+    #[test]
+    fn an_explanation_names_the_rule_and_the_source() {
+        let pipeline = pipeline();
+        for (entity, allowed, because) in
+            [("sensor.a", true, "in no exclude list"), ("sensor.hidden", false, "matches exclude.entity_globs")]
+        {
+            let Event::Changed(change) = changed(entity, "1", 1) else { panic!("`changed` makes a change") };
+            let told = pipeline.explain(&change);
+            assert_eq!((told.filter.allowed, told.filter.because), (allowed, because));
+            assert_eq!(told.measurement_from, "entity_id");
+        }
+    }
+}
