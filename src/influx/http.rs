@@ -128,7 +128,7 @@ fn failure(error: &(dyn StdError + 'static), body_bytes: u64) -> Failure {
         Some(io::ErrorKind::ConnectionRefused) => Fault::Refused,
         Some(io::ErrorKind::TimedOut) => Fault::TimedOut,
         Some(io::ErrorKind::UnexpectedEof) => Fault::Broken,
-        _ if chain().any(|error| error.is::<native_tls::Error>()) => Fault::Tls,
+        _ if chain().any(<dyn StdError>::is::<native_tls::Error>) => Fault::Tls,
         // The connector has no type for it that can be named.
         _ if chain().any(|error| error.to_string() == "dns error") => Fault::NoSuchHost,
         _ if is_hyper(hyper::Error::is_parse) => Fault::NotHttp,

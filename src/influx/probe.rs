@@ -83,6 +83,12 @@ fn admitted(reply: &Reply, options: &settings::Server) -> Finding {
             About::Writing,
             format!("there is no {what} `{name}` ({}): create it, or correct influxdb.{what}", reply.words()),
         ),
+        500 if message.contains("retention policy not found") => bad(
+            About::Writing,
+            format!(
+                "the {what} `{name}` has no such retention policy: create it, or correct influxdb.retention_policy"
+            ),
+        ),
         404 | 405 => bad(
             About::Writing,
             format!("the server does not know this API ({}): check influxdb.url and influxdb.api", reply.status),

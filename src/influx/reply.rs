@@ -40,16 +40,15 @@ impl Reply {
     /// The server's message, in full. Empty if there is none.
     #[must_use]
     pub fn message(&self) -> String {
+        // InfluxDB 1 and 3 say `error`. InfluxDB 2 says `message`, and may have an `error` beside it that says less.
         #[derive(Deserialize)]
         struct Json {
-            // InfluxDB 1 and 3 say `error`, InfluxDB 2 says `message`.
-            #[serde(alias = "message")]
-            error: String,
+            message: Option<String>,
+            error: Option<String>,
         }
-        match serde_json::from_slice::<Json>(&self.body) {
-            Ok(json) => json.error,
-            Err(_) => String::from_utf8_lossy(&self.body).trim().to_owned(),
-        }
+        let json = serde_json::from_slice::<Json>(&self.body).ok();
+        json.and_then(|json| json.message.or(json.error))
+            .unwrap_or_else(|| String::from_utf8_lossy(&self.body).trim().to_owned())
     }
 
     #[must_use]
@@ -81,11 +80,11 @@ pub fn for_people(message: &str) -> String {
     let mut rest = message;
     while let Some(quote) = next_quote(rest) {
         shown.push_str(&rest[..quote]);
-        shown.push_str("...'");
+        shown.push_str("...");
         rest = &rest[quote..];
         // A quoted line may hold what ends a quote; the last end before the next quote is the true one.
         let here = &rest[..next_quote(rest).unwrap_or(rest.len())];
-        rest = here.rfind("': ").map_or(&rest[here.len()..], |end| &rest[end + 1..]);
+        rest = here.rfind("': ").map_or(&rest[here.len()..], |end| &rest[end..]);
     }
     shown.push_str(rest);
     let one_line = shown.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -95,10 +94,13 @@ pub fn for_people(message: &str) -> String {
     }
 }
 
-/// Where the text of the next quoted line begins. InfluxDB 1 and 2 quote the whole line, InfluxDB 3 what it could not
-/// read of it.
+/// Where the next piece of a line begins. InfluxDB 1 and 2 quote the whole line, or name the series of points that are
+/// too old; InfluxDB 3 quotes what it could not read.
 fn next_quote(text: &str) -> Option<usize> {
-    ["unable to parse '", "trailing content: '"].iter().filter_map(|mark| Some(text.find(mark)? + mark.len())).min()
+    ["unable to parse '", "trailing content: '", " - oldest point "]
+        .iter()
+        .filter_map(|mark| Some(text.find(mark)? + mark.len()))
+        .min()
 }
 
 #[cfg(test)]
@@ -115,6 +117,7 @@ mod tests {
         let table = [
             (r#"{"error":"database not found: \"x\""}"#, "database not found: \"x\""),
             (r#"{"code":"invalid","message":"no points"}"#, "no points"),
+            (r#"{"code":"invalid","message":"no points","error":"x"}"#, "no points"),
             (
                 r#"{"error":"partial write of line protocol occurred","data":[]}"#,
                 "partial write of line protocol occurred",
@@ -148,7 +151,11 @@ mod tests {
         let quoted = "partial write: unable to parse 'm v=\"it's': secret\"': invalid number\nunable to parse 'secret': x dropped=0";
         assert!(!shown(quoted).contains("secret"), "{}", shown(quoted));
         assert!(shown(quoted).contains("invalid number"));
-        assert_eq!(shown("unable to parse 'cut off secret"), "unable to parse '...'");
+        assert_eq!(shown("unable to parse 'cut off secret"), "unable to parse '...");
+        assert_eq!(
+            shown("dropped 1 points outside retention policy - oldest point secret at 0"),
+            "dropped 1 points outside retention policy - oldest point ..."
+        );
         assert_eq!(shown("a\n\tb  c"), "a b c");
         assert!(shown(&"ä".repeat(1_000)).chars().count() < 310);
     }

@@ -81,7 +81,7 @@ impl Spool {
             lost += self.release(self.cursor.0);
         }
         match self.chunks.back_mut() {
-            Some(last) if last.has_room_for(record) => last.push(record),
+            Some(chunk) if chunk.has_room_for(record) => chunk.push(record),
             _ => self.chunks.push_back(Chunk::beginning_with(self.next_id, record)),
         }
         self.next_id += 1;
@@ -110,6 +110,7 @@ impl Spool {
 
     /// The reader needs nothing up to and including this id. Returns how many records left: fewer than the reader
     /// read, if some had to make room in the meantime.
+    #[must_use]
     pub fn release(&mut self, through: u64) -> u64 {
         let to = through.saturating_add(1).min(self.next_id);
         let released = to.saturating_sub(self.cursor.0);

@@ -61,6 +61,7 @@ impl Shared {
     }
 
     /// As [`Spool::release`]. Why the records left is for the caller to count.
+    #[must_use]
     pub fn release(&self, through: u64) -> u64 {
         let mut spool = self.lock();
         let released = spool.release(through);
