@@ -56,6 +56,8 @@ pub struct Settled {
     pub through: u64,
     /// The lines of it that were not stored, by their ids.
     pub refused: Vec<Refused>,
+    /// The latest event that the database took so far.
+    pub newest_stored: Option<Timestamp>,
 }
 
 impl Isolation {
@@ -79,12 +81,6 @@ impl Isolation {
     #[must_use]
     pub fn next(&self) -> Option<&Batch> {
         self.parts.last().map(|part| &part.batch)
-    }
-
-    /// The latest event that the database took.
-    #[must_use]
-    pub fn newest_stored(&self) -> Option<Timestamp> {
-        self.newest_stored
     }
 
     /// Takes the verdict on the lines that [`Self::next`] gave.
@@ -122,7 +118,8 @@ impl Isolation {
         };
         self.refused.sort_by_key(|refused| refused.id);
         let known = self.refused.partition_point(|refused| refused.id <= through);
-        Some(Settled { through, refused: self.refused.drain(..known).collect() })
+        let refused = self.refused.drain(..known).collect();
+        Some(Settled { through, refused, newest_stored: self.newest_stored })
     }
 
     fn handle_stored(&mut self, part: &Part) {

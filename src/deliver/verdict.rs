@@ -175,7 +175,7 @@ fn is_about_retention(message: &str) -> bool {
     message.contains("points beyond retention policy") || message.contains("points outside retention policy")
 }
 
-/// The server says how many, and which they are follows from their times. The others are sent again although most
+/// The server says how many, and which they are follows from their times: that of a record is that of its line. The others are sent again although most
 /// likely they are stored: this complaint hides complaints about other lines.
 fn judge_retention(message: &str, batch: &Batch) -> Verdict {
     let words = for_people(without_count(message));

@@ -60,9 +60,18 @@ impl Bench {
         delivery: settings::Delivery,
         flush_for: Duration,
     ) -> Self {
+        Self::start_to(&settings::Target::Server(server), lines, delivery, flush_for)
+    }
+
+    pub(crate) fn start_to<L: AsRef<str>>(
+        target: &settings::Target,
+        lines: &[L],
+        delivery: settings::Delivery,
+        flush_for: Duration,
+    ) -> Self {
         let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
         let spool = Shared::new(delivery.spool_bytes, Arc::clone(&board));
-        let target = Target::open(&settings::Target::Server(server), &delivery).unwrap();
+        let target = Target::open(target, &delivery).unwrap();
         let mut bench = Self { board: Arc::clone(&board), spool: spool.clone(), group: Group::new("delivery") };
         bench.append(lines);
         bench.group.spawn("delivery", |stop| deliver::run(target, spool, delivery, flush_for, board, stop));
@@ -72,8 +81,7 @@ impl Bench {
     pub(crate) fn append<L: AsRef<str>>(&mut self, lines: &[L]) {
         let lines: Vec<String> = lines.iter().map(|line| format!("{}\n", line.as_ref())).collect();
         self.board.books.received.add(lines.len() as u64);
-        let time = Timestamp::from_micros(1);
-        let _ = self.spool.append(lines.iter().map(|line| Record { time, bytes: line.as_bytes() }));
+        let _ = self.spool.append(lines.iter().map(|line| Record { time: time(line), bytes: line.as_bytes() }));
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -104,6 +112,12 @@ impl Bench {
         assert_eq!(snapshot.books.held, 0);
         snapshot
     }
+}
+
+/// The time at the end of a line. Lines without one happened long ago.
+fn time(line: &str) -> Timestamp {
+    let nanos: i64 = line.trim_end().rsplit(' ').next().and_then(|text| text.parse().ok()).unwrap_or_default();
+    Timestamp::from_micros(nanos / 1_000)
 }
 
 /// Looks until it is so; a test that waits for ten seconds has failed.

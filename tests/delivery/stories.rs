@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ha_ingestor::config::secret::Secret;
-use ha_ingestor::config::settings::{Api, Compression};
+use ha_ingestor::config::settings::{Api, Compression, Target};
 use ha_ingestor::status::snapshot::LinkState;
 
 use crate::bench::{Bench, delivery, server, until};
@@ -332,12 +332,10 @@ async fn the_end_does_not_wait_for_a_dead_server_and_counts_what_is_lost() {
     let budget = Duration::from_millis(300);
     for url in [format!("http://{}", silent.local_addr().unwrap()), refused, locked.url.clone()] {
         let bench = Bench::start_with_flush(&lines(10), server(&url, Api::V1), delivery(), budget);
-        let board = Arc::clone(&bench.board);
         let began = Instant::now();
         let end = bench.end().await;
         assert!(began.elapsed() < budget + Duration::from_secs(1), "{url}: {:?}", began.elapsed());
         assert_eq!((end.books.stored, end.books.lost.last().unwrap()), (0, &("stopped", 10)), "{url}");
-        drop(board);
     }
 }
 
@@ -358,4 +356,23 @@ async fn a_full_spool_loses_the_oldest_and_the_books_still_balance() {
     let lost = bench.lost("spool_full");
     assert!(lost > 50, "{lost}");
     assert_eq!(bench.end().await.books.stored, 150 - lost);
+}
+
+#[tokio::test]
+async fn an_archive_takes_everything_and_a_folder_that_cannot_be_written_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("archive");
+    std::fs::write(&archive, "in the way").unwrap();
+    let target = Target::Archive(archive.clone());
+    let all: Vec<String> = (0..100).map(|at| format!("m value={at} {at}")).collect();
+    let bench = Bench::start_to(&target, &all, delivery(), Duration::from_secs(5));
+    until("the fault shows", || bench.board.target.state() == LinkState::Failing).await;
+    std::fs::remove_file(&archive).unwrap();
+    bench.skip_to_probe().await;
+    bench.until_empty().await;
+    let end = bench.end().await;
+    assert_eq!((end.books.stored, end.target.detail), (100, format!("files in {}", archive.display())));
+    let unpacked =
+        std::process::Command::new("gzip").arg("-dc").arg(archive.join("1970-01-01.lp.gz")).output().unwrap();
+    assert_eq!(String::from_utf8(unpacked.stdout).unwrap(), all.join("\n") + "\n");
 }
