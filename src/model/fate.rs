@@ -86,6 +86,8 @@ reasons! {
     Lost {
         /// The database refused this line, for a reason that no repetition changes.
         RefusedByDatabase = "refused_by_database",
+        /// Older than what the database keeps.
+        ExpiredByRetention = "expired",
         /// The spool was full, and this was the oldest record.
         SpoolFull = "spool_full",
         /// The service was stopped while the target could not take it.

@@ -1,0 +1,138 @@
+//! A small HTTP client: one request, one answer, one deadline.
+//!
+//! HTTP/1.1 with connections kept alive, no redirects (a write that is redirected becomes a read), and never more than
+//! 64 KiB of an answer. The client of the `influxdb2` crate is not used for writes: it hides the headers of an answer,
+//! where `Retry-After` is, and loses the path of a URL.
+
+use std::error::Error as StdError;
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::{HeaderMap, Request, Response};
+use hyper_tls::HttpsConnector;
+use hyper_tls::native_tls::{self, Certificate, TlsConnector};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::config::settings::Tls;
+
+use super::{Fault, OpenError};
+
+/// What is read of an answer. The longest that says something are lists of refused lines.
+const BODY_BYTES: usize = 64 * 1024;
+
+/// Shorter than any server's or proxy's own: a connection that both sides think of differently costs a failed write.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// Up to here a body is in the socket's buffers before the server can object, and its answer is read.
+const SMALL_BODY_BYTES: u64 = 64 * 1024;
+
+pub(super) struct Client {
+    inner: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    deadline: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(super) enum Failure {
+    CutOffWhileSending,
+    Nothing { fault: Fault, words: String },
+}
+
+impl Client {
+    /// `deadline`: for one request, from connecting to the last byte of the answer.
+    pub(super) fn new(tls: &Tls, deadline: Duration) -> Result<Self, OpenError> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        let https = HttpsConnector::from((http, connector(tls)?.into()));
+        let inner = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(https);
+        Ok(Self { inner, deadline })
+    }
+
+    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answered, Failure> {
+        let body_bytes = request.body().size_hint().lower();
+        let exchange = async {
+            let response = self.inner.request(request).await.map_err(|err| failure(&err, body_bytes))?;
+            read(response).await.map_err(|err| failure(&err, 0))
+        };
+        match tokio::time::timeout(self.deadline, exchange).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Failure::Nothing {
+                fault: Fault::TimedOut,
+                words: format!("no full answer within {} s", self.deadline.as_secs_f32()),
+            }),
+        }
+    }
+}
+
+fn connector(tls: &Tls) -> Result<TlsConnector, OpenError> {
+    let mut builder = TlsConnector::builder();
+    if !tls.verify {
+        builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
+    }
+    if let Some(path) = &tls.ca_certificate {
+        let pem = fs::read(path).map_err(|source| OpenError::ReadCertificate { path: path.clone(), source })?;
+        let authorities = Certificate::stack_from_pem(&pem).unwrap_or_default();
+        if authorities.is_empty() {
+            return Err(OpenError::BadCertificate { path: path.clone() });
+        }
+        for authority in authorities {
+            builder.add_root_certificate(authority);
+        }
+    }
+    builder.build().map_err(|err| OpenError::Tls(err.to_string()))
+}
+
+async fn read(response: Response<Incoming>) -> Result<Answered, hyper::Error> {
+    let (head, mut incoming) = response.into_parts();
+    let mut body = Vec::new();
+    while let Some(frame) = incoming.frame().await {
+        if let Some(bytes) = frame?.data_ref() {
+            body.extend_from_slice(&bytes[..bytes.len().min(BODY_BYTES - body.len())]);
+        }
+        // Dropped before its end, the body takes its connection with it.
+        if body.len() == BODY_BYTES {
+            break;
+        }
+    }
+    Ok(Answered { status: head.status.as_u16(), headers: head.headers, body })
+}
+
+/// Finds the cause in the chain of errors: the outer ones only say that something failed.
+fn failure(error: &(dyn StdError + 'static), body_bytes: u64) -> Failure {
+    let chain = || std::iter::successors(Some(error), |outer| StdError::source(*outer));
+    let io_kind = chain().filter_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind).last();
+    let innermost = chain().last().map_or_else(String::new, ToString::to_string);
+    let is_hyper = |test: fn(&hyper::Error) -> bool| chain().filter_map(|e| e.downcast_ref::<hyper::Error>()).any(test);
+
+    let broken = matches!(io_kind, Some(io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset))
+        || is_hyper(hyper::Error::is_incomplete_message);
+    let fault = match io_kind {
+        _ if broken && body_bytes > SMALL_BODY_BYTES => return Failure::CutOffWhileSending,
+        _ if broken => Fault::Broken,
+        Some(io::ErrorKind::ConnectionRefused) => Fault::Refused,
+        Some(io::ErrorKind::TimedOut) => Fault::TimedOut,
+        Some(io::ErrorKind::UnexpectedEof) => Fault::Broken,
+        _ if chain().any(<dyn StdError>::is::<native_tls::Error>) => Fault::Tls,
+        // The connector has no type for it that can be named.
+        _ if chain().any(|error| error.to_string() == "dns error") => Fault::NoSuchHost,
+        _ if is_hyper(hyper::Error::is_parse) => Fault::NotHttp,
+        _ => Fault::Other,
+    };
+    Failure::Nothing { fault, words: innermost }
+}

@@ -1,0 +1,130 @@
+//! A database behind HTTP: finds out what it is, then writes in its own dialect.
+
+use bytes::Bytes;
+
+use crate::config::settings::{self, Api, Compression};
+use crate::spool::batch::Batch;
+
+use super::compress::Gzip;
+use super::detect::{self, Decision, Known};
+use super::http::{Answered, Client, Failure};
+use super::reply::Reply;
+use super::request::Requests;
+use super::{Answer, Dialect, Fault, OpenError, Sent};
+
+/// A body below this fits one packet whatever is done to it.
+const PLAIN_BYTES: usize = 1024;
+
+pub struct Server {
+    client: Client,
+    requests: Requests,
+    gzip: Option<Gzip>,
+    /// `None`: the server is asked, and asked again when it behaves like another one.
+    fixed: Option<Dialect>,
+    known: Option<Known>,
+}
+
+impl Server {
+    pub(super) fn open(server: &settings::Server, delivery: &settings::Delivery) -> Result<Self, OpenError> {
+        Ok(Self {
+            client: Client::new(&server.tls, delivery.request_timeout)?,
+            requests: Requests::to(server)?,
+            gzip: (delivery.compression == Compression::Gzip).then(Gzip::new),
+            fixed: match server.api {
+                Api::Auto => None,
+                Api::V1 => Some(Dialect::V1),
+                Api::V2 => Some(Dialect::V2),
+                Api::V3 => Some(Dialect::V3),
+            },
+            known: None,
+        })
+    }
+
+    pub(super) fn describe(&self) -> String {
+        match (&self.known, self.fixed) {
+            (Some(known), _) => format!("{} (api {})", known.name, known.dialect.label()),
+            (None, Some(dialect)) => format!("api {}", dialect.label()),
+            (None, None) => "a server that was not reached yet".to_owned(),
+        }
+    }
+
+    pub(super) async fn send(&mut self, batch: &Batch) -> Sent {
+        let dialect = match self.dialect().await {
+            Ok(dialect) => dialect,
+            Err(answer) => return Sent { answer, bytes: 0 },
+        };
+        let (body, gzip) = self.body(batch.bytes());
+        let bytes = body.len() as u64;
+        let answer = match self.client.send(self.requests.write(dialect, body, gzip)).await {
+            Ok(answered) => Answer::Reply(reply(dialect, answered)),
+            Err(failure) => failure.into(),
+        };
+        // What is away, or does not know the path, may be another server when it is back.
+        let may_be_another = match &answer {
+            Answer::Nothing { fault, .. } => *fault != Fault::TimedOut,
+            Answer::Reply(reply) => matches!(reply.status, 404 | 405),
+            _ => false,
+        };
+        if may_be_another {
+            self.known = None;
+        }
+        Sent { answer, bytes }
+    }
+
+    /// What the server is; asks if that is not known yet.
+    pub(super) async fn dialect(&mut self) -> Result<Dialect, Answer> {
+        match (self.fixed, &self.known) {
+            (Some(dialect), _) => Ok(dialect),
+            (None, Some(known)) => Ok(known.dialect),
+            (None, None) => {
+                let known = self.ask().await?;
+                let dialect = known.dialect;
+                self.known = Some(known);
+                Ok(dialect)
+            }
+        }
+    }
+
+    /// A write of nothing: whether a write would be let in.
+    pub(super) async fn write_nothing(&self, dialect: Dialect) -> Result<Reply, Answer> {
+        let request = self.requests.write(dialect, Bytes::new(), false);
+        Ok(reply(dialect, self.client.send(request).await.map_err(Answer::from)?))
+    }
+
+    async fn ask(&self) -> Result<Known, Answer> {
+        let ping = self.client.send(self.requests.ping()).await?;
+        let decision = match detect::by_ping(&ping) {
+            Some(decision) => decision,
+            None => detect::by_health(&self.client.send(self.requests.health()).await?),
+        };
+        match decision {
+            Decision::Is(known) => Ok(known),
+            Decision::NotReady(status) => Err(Answer::Nothing {
+                fault: Fault::NotReady,
+                words: format!("it answered {status} when it was asked what it is"),
+            }),
+            Decision::Unknown(words) => Err(Answer::NotRecognised(words)),
+        }
+    }
+
+    fn body(&mut self, lines: &[u8]) -> (Bytes, bool) {
+        match &mut self.gzip {
+            Some(gzip) if lines.len() >= PLAIN_BYTES => (Bytes::copy_from_slice(gzip.member(lines)), true),
+            _ => (Bytes::copy_from_slice(lines), false),
+        }
+    }
+}
+
+impl From<Failure> for Answer {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::CutOffWhileSending => Self::CutOffWhileSending,
+            Failure::Nothing { fault, words } => Self::Nothing { fault, words },
+        }
+    }
+}
+
+fn reply(dialect: Dialect, answered: Answered) -> Reply {
+    let retry_after = answered.headers.get(hyper::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    Reply { dialect, status: answered.status, retry_after: retry_after.map(str::to_owned), body: answered.body }
+}

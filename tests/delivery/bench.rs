@@ -1,0 +1,130 @@
+//! A spool, a delivery and their books.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ha_ingestor::config::secret::Secret;
+use ha_ingestor::config::settings::{self, Api, Compression, Retry, Tls};
+use ha_ingestor::deliver;
+use ha_ingestor::influx::Target;
+use ha_ingestor::model::time::Timestamp;
+use ha_ingestor::runtime::group::{Group, shut_down};
+use ha_ingestor::spool::Record;
+use ha_ingestor::spool::shared::Shared;
+use ha_ingestor::status::board::Board;
+use ha_ingestor::status::snapshot::Snapshot;
+
+pub(crate) struct Bench {
+    pub(crate) board: Arc<Board>,
+    spool: Shared,
+    group: Group,
+}
+
+pub(crate) fn server(url: &str, api: Api) -> settings::Server {
+    settings::Server {
+        url: url.parse().unwrap(),
+        api,
+        database: "home".into(),
+        retention_policy: None,
+        username: None,
+        password: Secret::default(),
+        organization: Some("org".into()),
+        bucket: "home".into(),
+        token: Secret::default(),
+        tls: Tls { verify: true, ca_certificate: None },
+    }
+}
+
+pub(crate) fn delivery() -> settings::Delivery {
+    settings::Delivery {
+        linger: Duration::ZERO,
+        batch_points: NonZeroUsize::new(5_000).unwrap(),
+        batch_bytes: NonZeroUsize::new(1 << 20).unwrap(),
+        compression: Compression::Gzip,
+        spool_bytes: NonZeroUsize::new(64 << 20).unwrap(),
+        retry: Retry { max_attempts: None, initial: Duration::from_millis(10), max: Duration::from_millis(40) },
+        request_timeout: Duration::from_secs(5),
+    }
+}
+
+impl Bench {
+    /// The records are there before the delivery begins, so that they make one batch.
+    pub(crate) fn start<L: AsRef<str>>(lines: &[L], server: settings::Server, delivery: settings::Delivery) -> Self {
+        Self::start_with_flush(lines, server, delivery, Duration::from_secs(5))
+    }
+
+    pub(crate) fn start_with_flush<L: AsRef<str>>(
+        lines: &[L],
+        server: settings::Server,
+        delivery: settings::Delivery,
+        flush_for: Duration,
+    ) -> Self {
+        Self::start_to(&settings::Target::Server(server), lines, delivery, flush_for)
+    }
+
+    pub(crate) fn start_to<L: AsRef<str>>(
+        target: &settings::Target,
+        lines: &[L],
+        delivery: settings::Delivery,
+        flush_for: Duration,
+    ) -> Self {
+        let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
+        let spool = Shared::new(delivery.spool_bytes, Arc::clone(&board));
+        let target = Target::open(target, &delivery).unwrap();
+        let mut bench = Self { board: Arc::clone(&board), spool: spool.clone(), group: Group::new("delivery") };
+        bench.append(lines);
+        bench.group.spawn("delivery", |stop| deliver::run(target, spool, delivery, flush_for, board, stop));
+        bench
+    }
+
+    pub(crate) fn append<L: AsRef<str>>(&mut self, lines: &[L]) {
+        let lines: Vec<String> = lines.iter().map(|line| format!("{}\n", line.as_ref())).collect();
+        self.board.books.received.add(lines.len() as u64);
+        let _ = self.spool.append(lines.iter().map(|line| Record { time: time(line), bytes: line.as_bytes() }));
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.board.snapshot(Instant::now(), Timestamp::from_micros(0))
+    }
+
+    pub(crate) fn lost(&self, reason: &str) -> u64 {
+        self.snapshot().books.lost.iter().find(|(name, _)| *name == reason).unwrap().1
+    }
+
+    pub(crate) async fn until_empty(&self) {
+        until("the spool is empty", || self.spool.held().records == 0).await;
+    }
+
+    /// Lets the time of the next probe come, without waiting for it.
+    pub(crate) async fn skip_to_probe(&self) {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(31)).await;
+        tokio::time::resume();
+    }
+
+    /// Stops, and fails if a record is unaccounted for or the task did not end by itself.
+    pub(crate) async fn end(self) -> Snapshot {
+        let late = shut_down(vec![self.group], Duration::from_secs(20)).await;
+        assert!(late.is_empty(), "the delivery did not end");
+        let snapshot = self.board.snapshot(Instant::now(), Timestamp::from_micros(0));
+        assert_eq!(snapshot.books.unaccounted(), 0, "{:?}", snapshot.books);
+        assert_eq!(snapshot.books.held, 0);
+        snapshot
+    }
+}
+
+/// The time at the end of a line. Lines without one happened long ago.
+fn time(line: &str) -> Timestamp {
+    let nanos: i64 = line.trim_end().rsplit(' ').next().and_then(|text| text.parse().ok()).unwrap_or_default();
+    Timestamp::from_micros(nanos / 1_000)
+}
+
+/// Looks until it is so; a test that waits for ten seconds has failed.
+pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

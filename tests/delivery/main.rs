@@ -1,0 +1,9 @@
+//! Stories of the delivery: against a server that answers as it is told, and against real databases.
+
+#![allow(clippy::unwrap_used, reason = "a test ends with a panic, and is read")]
+
+mod bench;
+mod fake;
+mod peers;
+mod stories;
+mod tls;

@@ -1,0 +1,378 @@
+//! What becomes of the records when a server answers well, badly, or not at all.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ha_ingestor::config::secret::Secret;
+use ha_ingestor::config::settings::{Api, Compression, Target};
+use ha_ingestor::status::snapshot::LinkState;
+
+use crate::bench::{Bench, delivery, server, until};
+use crate::fake::{Fake, Reaction, Request, answer};
+
+fn lines(count: usize) -> Vec<String> {
+    (0..count).map(|at| format!("°C,entity_id=sensor_{at} value={at} {at}000")).collect()
+}
+
+/// What a server has after all requests that it answered with 204.
+type Stored = Arc<Mutex<HashSet<String>>>;
+
+fn store(stored: &Stored, request: &Request) -> Reaction {
+    stored.lock().unwrap().extend(request.lines.iter().cloned());
+    answer(204, "")
+}
+
+#[tokio::test]
+async fn lines_arrive_compressed_identified_and_in_one_batch() {
+    let fake = Fake::start(|_| answer(204, "")).await;
+    let mut server = server(&format!("{}/prefix", fake.url), Api::V1);
+    server.username = Some("me".into());
+    server.password = Secret::new("secret");
+    let bench = Bench::start(&lines(1_000), server, delivery());
+    bench.until_empty().await;
+    let seen = fake.requests();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].lines, lines(1_000));
+    assert_eq!(seen[0].head, "POST /prefix/write?db=home&precision=ns");
+    assert_eq!(seen[0].header("content-encoding"), Some("gzip"));
+    assert_eq!(seen[0].header("authorization"), Some("Basic bWU6c2VjcmV0"));
+    assert!(seen[0].header("user-agent").unwrap().starts_with("ha-ingestor/"));
+    let end = bench.end().await;
+    assert_eq!(end.books.stored, 1_000);
+    assert_eq!(end.target.state, LinkState::Connected);
+    assert_eq!(end.target.detail, "api v1");
+    assert_eq!(end.writes.requests, [("stored", 1)]);
+    assert_eq!(end.writes.last_batch_points, 1_000);
+    assert!(end.writes.bytes_sent > 0 && end.writes.bytes_sent < 20_000);
+    assert!(end.writes.last_success.is_some() && end.writes.newest_stored.is_some());
+    assert!(end.tasks.iter().any(|(name, _)| *name == "delivery"));
+}
+
+#[tokio::test]
+async fn batches_grow_while_the_last_request_is_away_and_stay_within_their_limits() {
+    let fake = Fake::start(|_| answer(204, "")).await;
+    let mut delivery = delivery();
+    delivery.batch_points = NonZeroUsize::new(300).unwrap();
+    let bench = Bench::start(&lines(1_000), server(&fake.url, Api::V1), delivery);
+    bench.until_empty().await;
+    let sizes: Vec<usize> = fake.requests().iter().map(|request| request.lines.len()).collect();
+    assert_eq!(sizes, [300, 300, 300, 100]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn the_first_record_waits_for_company_but_not_at_the_end() {
+    let fake = Fake::start(|_| answer(204, "")).await;
+    let mut delivery = delivery();
+    delivery.linger = Duration::from_millis(200);
+    let mut bench = Bench::start(&["a v=1"], server(&fake.url, Api::V1), delivery.clone());
+    bench.append(&["b v=1"]);
+    tokio::task::yield_now().await;
+    bench.append(&["c v=1"]);
+    bench.until_empty().await;
+    assert_eq!(fake.requests().len(), 1);
+    bench.end().await;
+
+    delivery.linger = Duration::from_hours(1);
+    let bench = Bench::start(&["d v=1"], server(&fake.url, Api::V1), delivery);
+    assert_eq!(bench.end().await.books.stored, 1);
+}
+
+/// How the versions answer to a batch with one bad line.
+fn poison(api: Api, words: &'static str, stored: Stored) -> impl FnMut(&Request) -> Reaction + Send + 'static {
+    let is_bad = |line: &String| line.contains("poison");
+    move |request| {
+        let Some(at) = request.lines.iter().position(is_bad) else { return store(&stored, request) };
+        let others = request.lines.iter().filter(|line| !is_bad(line)).cloned();
+        let line = &request.lines[at];
+        let body = match api {
+            Api::V1 => {
+                stored.lock().unwrap().extend(others);
+                serde_json::json!({ "error": words.replace("LINE", line) })
+            }
+            Api::V2 => serde_json::json!({ "code": "invalid", "message": words.replace("LINE", line) }),
+            _ => {
+                stored.lock().unwrap().extend(others);
+                let data = serde_json::json!([{ "original_line": "", "line_number": at + 1, "error_message": words }]);
+                serde_json::json!({ "error": "partial write of line protocol occurred", "data": data })
+            }
+        };
+        answer(400, body.to_string())
+    }
+}
+
+#[tokio::test]
+async fn one_bad_line_among_a_thousand_is_the_only_one_that_is_lost() {
+    let table = [
+        (Api::V1, "partial write: unable to parse 'LINE': invalid number dropped=0", 1),
+        (Api::V1, "partial write: field type conflict: x dropped=1", 1 + 19),
+        (Api::V2, "unable to parse 'LINE': invalid number", 2),
+        (Api::V2, "words that nobody knows", 1 + 19),
+        (Api::V3, "invalid column type", 1),
+    ];
+    for (api, words, most_requests) in table {
+        for at in [0, 371, 999] {
+            let stored = Stored::default();
+            let fake = Fake::start(poison(api, words, Arc::clone(&stored))).await;
+            let mut all = lines(1_000);
+            all[at] = r#"m,entity_id=poison value="it's" 1"#.into();
+            let bench = Bench::start(&all, server(&fake.url, api), delivery());
+            bench.until_empty().await;
+            let requests = fake.requests().len();
+            assert!(requests <= most_requests, "{words}: {requests} requests for line {at}");
+            assert_eq!(bench.lost("refused_by_database"), 1, "{words}");
+            let end = bench.end().await;
+            assert_eq!(end.books.stored, 999, "{words}");
+            assert_eq!(end.target.state, LinkState::Connected, "{words}");
+            let stored = stored.lock().unwrap();
+            assert!(all.iter().all(|line| stored.contains(line) != line.contains("poison")), "{words}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_older_than_the_database_keeps_is_counted_without_an_alarm() {
+    let fake = Fake::start(|request| match request.lines.len() {
+        10 => answer(400, r#"{"error":"partial write: points beyond retention policy dropped=3"}"#),
+        _ => answer(204, ""),
+    })
+    .await;
+    let bench = Bench::start(&lines(10), server(&fake.url, Api::V1), delivery());
+    bench.until_empty().await;
+    assert_eq!((bench.lost("expired"), bench.lost("refused_by_database")), (3, 0));
+    let end = bench.end().await;
+    assert_eq!((end.books.stored, end.target.failures), (7, 0));
+}
+
+#[tokio::test]
+async fn faults_that_need_a_person_hold_everything_until_they_are_healed() {
+    let table: [(u16, &'static str, &str); 7] = [
+        (401, "{\"error\":\"authorization failed\"}", "credentials"),
+        (403, "{\"code\":\"forbidden\",\"message\":\"insufficient permissions\"}", "may not write"),
+        (404, "{\"error\":\"database not found: \\\"home\\\"\"}", "create it"),
+        (301, "", "elsewhere"),
+        (405, "", "influxdb.api"),
+        (500, "{\"error\":\"retention policy not found: x\"}", "retention_policy"),
+        (400, "{\"error\":\"database is required\"}", "options of influxdb"),
+    ];
+    for (status, body, advice) in table {
+        let mut answered = 0;
+        let fake = Fake::start(move |_| {
+            answered += 1;
+            if answered == 1 { answer(status, body) } else { answer(204, "") }
+        })
+        .await;
+        let mut bench = Bench::start(&lines(10), server(&fake.url, Api::V1), delivery());
+        until("the fault shows", || bench.board.target.state() == LinkState::Failing).await;
+        let (_, error) = bench.snapshot().target.last_error.unwrap();
+        assert!(error.contains(advice), "{status}: {error}");
+        assert_eq!(bench.snapshot().books.held, 10, "{status}");
+        bench.append(&lines(5));
+        bench.skip_to_probe().await;
+        bench.until_empty().await;
+        assert_eq!(fake.requests().len(), 2, "{status}: one probe, which takes what gathered");
+        assert_eq!(bench.end().await.books.stored, 15, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_well_is_asked_again_until_it_is() {
+    const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+    let table: [(&str, &'static str); 9] = [
+        ("busy", "HTTP/1.1 503 X\r\nContent-Length: 4\r\n\r\nbusy"),
+        ("a page of a proxy", "HTTP/1.1 502 X\r\nContent-Length: 13\r\n\r\n<html></html>"),
+        ("throttled", "HTTP/1.1 429 X\r\nRetry-After: 0.01\r\nContent-Length: 0\r\n\r\n"),
+        ("disk full", "HTTP/1.1 500 X\r\nContent-Length: 35\r\n\r\n{\"error\":\"no space left on device\"}\n"),
+        ("nothing", ""),
+        ("half a head", "HTTP/1.1 20"),
+        ("half a body", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"resu"),
+        ("no HTTP", "SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+        ("half of a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nabc"),
+    ];
+    for (what, reply) in table {
+        let mut answered = 0;
+        let fake = Fake::start(move |_| {
+            answered += 1;
+            Reaction::Raw(if answered <= 2 { reply } else { OK })
+        })
+        .await;
+        let bench = Bench::start(&lines(10), server(&fake.url, Api::V1), delivery());
+        bench.until_empty().await;
+        assert_eq!(fake.requests().len(), 3, "{what}");
+        let end = bench.end().await;
+        assert_eq!((end.books.stored, end.target.failures), (10, 2), "{what}");
+        assert_eq!(end.writes.requests, [("retry", 2), ("stored", 1)], "{what}");
+    }
+}
+
+#[tokio::test]
+async fn the_wait_that_the_server_asks_for_is_kept() {
+    let mut answered = 0;
+    let fake = Fake::start(move |_| {
+        answered += 1;
+        if answered == 1 { Reaction::Answer(429, "Retry-After: 0.4\r\n", String::new()) } else { answer(204, "") }
+    })
+    .await;
+    let began = Instant::now();
+    let bench = Bench::start(&lines(10), server(&fake.url, Api::V1), delivery());
+    bench.until_empty().await;
+    assert!(began.elapsed() >= Duration::from_millis(400));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_meets_the_deadline() {
+    let mut answered = 0;
+    let fake = Fake::start(move |_| {
+        answered += 1;
+        if answered == 1 { Reaction::Drip } else { answer(204, "") }
+    })
+    .await;
+    let mut delivery = delivery();
+    delivery.request_timeout = Duration::from_millis(150);
+    let bench = Bench::start(&lines(10), server(&fake.url, Api::V1), delivery);
+    bench.until_empty().await;
+    let end = bench.end().await;
+    assert!(end.target.last_error.unwrap().1.contains("no answer in time"));
+}
+
+#[tokio::test]
+async fn an_endless_complaint_is_not_read_to_its_end() {
+    let mut answered = 0;
+    let fake = Fake::start(move |_| {
+        answered += 1;
+        if answered == 1 { answer(500, "x".repeat(10 << 20)) } else { answer(204, "") }
+    })
+    .await;
+    let bench = Bench::start(&lines(10), server(&fake.url, Api::V1), delivery());
+    bench.until_empty().await;
+    let end = bench.end().await;
+    assert!(end.target.last_error.unwrap().1.len() < 500);
+}
+
+#[tokio::test]
+async fn batches_that_are_too_large_are_halved_and_the_limit_is_learned() {
+    let fake = Fake::start(|request| match request.lines.len() {
+        400.. => answer(413, "<html>413 Request Entity Too Large</html>"),
+        _ => answer(204, ""),
+    })
+    .await;
+    let mut bench = Bench::start(&lines(1_000), server(&fake.url, Api::V1), delivery());
+    bench.until_empty().await;
+    let learning = fake.requests().len();
+    assert_eq!(learning, 1 + 2 + 4, "one, its halves, their halves");
+    bench.append(&lines(1_000));
+    bench.until_empty().await;
+    let sizes: Vec<usize> = fake.requests()[learning..].iter().map(|request| request.lines.len()).collect();
+    assert!(sizes.iter().all(|size| *size < 400), "{sizes:?}");
+    assert_eq!(bench.end().await.books.stored, 2_000);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_while_a_large_body_is_sent_means_too_large() {
+    let fake = Fake::start_on("127.0.0.1:0", 300_000, |_| answer(204, "")).await;
+    let mut delivery = delivery();
+    delivery.compression = Compression::None;
+    let bench = Bench::start(&lines(20_000), server(&fake.url, Api::V1), {
+        delivery.batch_points = NonZeroUsize::new(20_000).unwrap();
+        delivery
+    });
+    bench.until_empty().await;
+    let end = bench.end().await;
+    assert_eq!(end.books.stored, 20_000);
+    assert!(end.writes.requests.iter().any(|(name, _)| *name == "too_large"), "{:?}", end.writes.requests);
+}
+
+#[tokio::test]
+async fn a_database_that_starts_later_gets_everything() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let bench = Bench::start(&lines(10), server(&format!("http://{address}"), Api::V1), delivery());
+    until("it failed twice", || bench.snapshot().target.failures >= 2).await;
+    assert!(bench.snapshot().target.last_error.unwrap().1.contains("nothing listens there"));
+    let fake = Fake::start_on(&address, usize::MAX, |_| answer(204, "")).await;
+    bench.until_empty().await;
+    assert_eq!(fake.requests().len(), 1);
+    assert_eq!(bench.end().await.books.stored, 10);
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_exist_is_an_outage() {
+    let bench = Bench::start_with_flush(
+        &lines(3),
+        server("http://no-such-host.invalid:8086", Api::Auto),
+        delivery(),
+        Duration::ZERO,
+    );
+    until("it failed", || bench.board.target.state() == LinkState::Failing).await;
+    let (_, error) = bench.snapshot().target.last_error.unwrap();
+    assert!(error.contains("the host name is not known"), "{error}");
+    assert_eq!(bench.end().await.books.stored, 0);
+}
+
+#[tokio::test]
+async fn the_end_sends_what_is_left() {
+    let fake = Fake::start(|_| answer(204, "")).await;
+    let mut delivery = delivery();
+    delivery.batch_points = NonZeroUsize::new(10).unwrap();
+    delivery.linger = Duration::from_hours(1);
+    let bench = Bench::start(&lines(100), server(&fake.url, Api::V1), delivery);
+    assert_eq!(bench.end().await.books.stored, 100);
+}
+
+#[tokio::test]
+async fn the_end_does_not_wait_for_a_dead_server_and_counts_what_is_lost() {
+    // A listener that nobody serves: connected, and then silence.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let refused = "http://127.0.0.1:1".to_owned();
+    let locked = Fake::start(|_| answer(401, "")).await;
+    let budget = Duration::from_millis(300);
+    for url in [format!("http://{}", silent.local_addr().unwrap()), refused, locked.url.clone()] {
+        let bench = Bench::start_with_flush(&lines(10), server(&url, Api::V1), delivery(), budget);
+        let began = Instant::now();
+        let end = bench.end().await;
+        assert!(began.elapsed() < budget + Duration::from_secs(1), "{url}: {:?}", began.elapsed());
+        assert_eq!((end.books.stored, end.books.lost.last().unwrap()), (0, &("stopped", 10)), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_spool_loses_the_oldest_and_the_books_still_balance() {
+    let mut answered = 0;
+    let fake = Fake::start(move |_| {
+        answered += 1;
+        if answered == 1 { answer(503, "") } else { answer(204, "") }
+    })
+    .await;
+    let mut delivery = delivery();
+    delivery.spool_bytes = NonZeroUsize::new(4_000).unwrap();
+    let mut bench = Bench::start(&lines(50), server(&fake.url, Api::V1), delivery);
+    tokio::task::yield_now().await;
+    bench.append(&lines(100));
+    bench.until_empty().await;
+    let lost = bench.lost("spool_full");
+    assert!(lost > 50, "{lost}");
+    assert_eq!(bench.end().await.books.stored, 150 - lost);
+}
+
+#[tokio::test]
+async fn an_archive_takes_everything_and_a_folder_that_cannot_be_written_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("archive");
+    std::fs::write(&archive, "in the way").unwrap();
+    let target = Target::Archive(archive.clone());
+    let all: Vec<String> = (0..100).map(|at| format!("m value={at} {at}")).collect();
+    let bench = Bench::start_to(&target, &all, delivery(), Duration::from_secs(5));
+    until("the fault shows", || bench.board.target.state() == LinkState::Failing).await;
+    std::fs::remove_file(&archive).unwrap();
+    bench.skip_to_probe().await;
+    bench.until_empty().await;
+    let end = bench.end().await;
+    assert_eq!((end.books.stored, end.target.detail), (100, format!("files in {}", archive.display())));
+    let unpacked =
+        std::process::Command::new("gzip").arg("-dc").arg(archive.join("1970-01-01.lp.gz")).output().unwrap();
+    assert_eq!(String::from_utf8(unpacked.stdout).unwrap(), all.join("\n") + "\n");
+}
