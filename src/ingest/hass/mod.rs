@@ -1,1 +1,4 @@
-//! (to be written)
+//! Home Assistant's WebSocket API as a source of events.
+
+pub mod protocol;
+pub mod states;
