@@ -174,6 +174,13 @@ impl LinkBoard {
         what.clone_into(&mut link.detail);
     }
 
+    /// Nothing is wrong, but it takes a while: `what` is waited for.
+    pub fn connecting(&self, what: &str, now: Timestamp) {
+        let mut link = lock(&self.0);
+        link.enter(LinkState::Connecting, now);
+        what.clone_into(&mut link.detail);
+    }
+
     pub fn connected(&self, detail: &str, now: Timestamp) {
         let mut link = lock(&self.0);
         if link.state != LinkState::Connected {

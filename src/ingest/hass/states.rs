@@ -119,12 +119,7 @@ impl States {
 /// entities have some ten to fifty.
 const MAX_ATTRIBUTES: usize = 10_000;
 
-fn set_all(
-    attributes: &mut Attributes,
-    pairs: Pairs<'_, Value>,
-    names: &mut Names,
-    unreadable: &mut Vec<Unreadable>,
-) {
+fn set_all(attributes: &mut Attributes, pairs: Pairs<'_, Value>, names: &mut Names, unreadable: &mut Vec<Unreadable>) {
     for (name, value) in pairs {
         if attributes.len() < MAX_ATTRIBUTES {
             attributes.set(names.shared(name), value);
@@ -186,7 +181,11 @@ mod tests {
     }
 
     fn changes(applied: &Applied) -> Vec<&StateChange> {
-        applied.events.iter().filter_map(|event| if let Event::Changed(change) = event { Some(change) } else { None }).collect()
+        applied
+            .events
+            .iter()
+            .filter_map(|event| if let Event::Changed(change) = event { Some(change) } else { None })
+            .collect()
     }
 
     fn event(content: &str) -> String {
@@ -215,14 +214,28 @@ mod tests {
         let names: Vec<_> = changes[3].attributes.iter().map(|(name, _)| name).collect();
         assert_eq!(
             names,
-            ["unit_of_measurement", "friendly_name", "n", "x", "big", "neg", "list", "mixed", "map", "yes", "emoji", "new"]
+            [
+                "unit_of_measurement",
+                "friendly_name",
+                "n",
+                "x",
+                "big",
+                "neg",
+                "list",
+                "mixed",
+                "map",
+                "yes",
+                "emoji",
+                "new"
+            ]
         );
         let first = &changes[0].attributes;
         assert_eq!(first.get("friendly_name"), Some(&Value::Text("Kitchen \"north\"".into())));
         assert_eq!(first.get("x"), Some(&Value::Float(28.0)));
         assert_eq!(first.get("big"), Some(&Value::UInt(u64::MAX)));
         assert_eq!(first.get("neg"), Some(&Value::Int(-3)));
-        let map = [("z".into(), Value::Int(1)), ("a".into(), Value::Map([("k".into(), Value::Text("v".into()))].into()))];
+        let map =
+            [("z".into(), Value::Int(1)), ("a".into(), Value::Map([("k".into(), Value::Text("v".into()))].into()))];
         assert_eq!(first.get("map"), Some(&Value::Map(map.into())));
     }
 

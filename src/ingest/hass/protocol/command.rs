@@ -61,7 +61,11 @@ mod tests {
     #[test]
     fn commands_are_what_home_assistant_reads() {
         let filter = Filter {
-            include: EntitySet { domains: vec!["light".into()], entity_globs: vec!["sensor.*_t".into()], ..EntitySet::default() },
+            include: EntitySet {
+                domains: vec!["light".into()],
+                entity_globs: vec!["sensor.*_t".into()],
+                ..EntitySet::default()
+            },
             exclude: EntitySet { entities: vec!["light.attic".into()], ..EntitySet::default() },
         };
         let table = [
@@ -70,7 +74,10 @@ mod tests {
                 Command::CoalesceMessages { id: 1 },
                 r#"{"features":{"coalesce_messages":1},"id":1,"type":"supported_features"}"#,
             ),
-            (Command::SubscribeEntities { id: 2, filter: Filter::default() }, r#"{"id":2,"type":"subscribe_entities"}"#),
+            (
+                Command::SubscribeEntities { id: 2, filter: Filter::default() },
+                r#"{"id":2,"type":"subscribe_entities"}"#,
+            ),
             (
                 Command::SubscribeEntities { id: 3, filter },
                 concat!(

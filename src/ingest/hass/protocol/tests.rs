@@ -96,7 +96,11 @@ fn only_the_smallest_unreadable_piece_is_lost() {
         (r#"{"type":"event","event":{"a":{"a.b":{"s":1,"lc":1.0}}},"id":2}"#, 0, &[Entity]),
         (r#"{"type":"event","event":{"a":{"a.b":{"s":"1","lc":1e300}}},"id":2}"#, 0, &[Entity]),
         (r#"{"type":"event","event":{"c":{"a.b":{"+":{"s":1}},"a.c":{"+":{"s":"1"}}}},"id":2}"#, 1, &[Entity]),
-        (r#"{"type":"event","event":{"c":{"a.b":{"+":7},"a.c":{"-":7},"a.d":7}},"id":2}"#, 0, &[Entity, Entity, Entity]),
+        (
+            r#"{"type":"event","event":{"c":{"a.b":{"+":7},"a.c":{"-":7},"a.d":7}},"id":2}"#,
+            0,
+            &[Entity, Entity, Entity],
+        ),
         (r#"{"type":"event","event":{"r":["a.b",7]},"id":2}"#, 1, &[Entity]),
         (r#"{"type":"event","event":{"a":{"a.b":{"s":"1","a":{"x":1e400,"y":1},"lc":1.0}}},"id":2}"#, 1, &[Attribute]),
         (r#"{"type":"event","event":{"a":{"a.b":{"s":"1","a":7,"lc":1.0}}},"id":2}"#, 1, &[Attribute]),
@@ -121,7 +125,8 @@ fn one_broken_entity_among_a_thousand_costs_one() {
 
 #[test]
 fn an_attribute_that_became_unreadable_does_not_keep_its_old_value() {
-    let text = r#"{"type":"event","event":{"c":{"a.b":{"+":{"a":{"x":1e400,"y":2},"lu":1.0},"-":{"a":["z"]}}}},"id":2}"#;
+    let text =
+        r#"{"type":"event","event":{"c":{"a.b":{"+":{"a":{"x":1e400,"y":2},"lu":1.0},"-":{"a":["z"]}}}},"id":2}"#;
     let frame = decode(text);
     let Message::Event { entities, .. } = &frame.messages[0] else { panic!("an event") };
     let change = &entities.changed[0].1;
@@ -212,7 +217,8 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
     leaf.prop_recursive(4, 16, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
-            prop::collection::vec((".*", inner), 0..4).prop_map(|pairs| serde_json::Value::Object(pairs.into_iter().collect())),
+            prop::collection::vec((".*", inner), 0..4)
+                .prop_map(|pairs| serde_json::Value::Object(pairs.into_iter().collect())),
         ]
     })
 }
@@ -226,6 +232,8 @@ fn back(value: &Value) -> serde_json::Value {
         Value::Float(number) => (*number).into(),
         Value::Text(text) => (&**text).into(),
         Value::List(items) => items.iter().map(back).collect(),
-        Value::Map(pairs) => serde_json::Value::Object(pairs.iter().map(|(key, value)| (key.to_string(), back(value))).collect()),
+        Value::Map(pairs) => {
+            serde_json::Value::Object(pairs.iter().map(|(key, value)| (key.to_string(), back(value))).collect())
+        }
     }
 }

@@ -1,0 +1,213 @@
+//! Holds one session: hears frames, does what the session decides, hands events to the pipeline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::SplitSink;
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::model::event::Event;
+use crate::model::fate::Unreadable;
+use crate::runtime::clock;
+use crate::status::board::Board;
+
+use super::protocol::{Command, Message, decode, encode};
+use super::session::{Action, Ended, Input, Session};
+use super::socket::{ReadEnd, Socket, Waiting, read_frames};
+use super::states::{Applied, States};
+use super::{Limits, TASK, beating};
+
+/// Why a conversation ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    #[error("stopped")]
+    Stopped,
+    #[error("nobody takes the events any more")]
+    NoPipeline,
+    #[error(transparent)]
+    Ended(Ended),
+    #[error(transparent)]
+    Read(ReadEnd),
+}
+
+pub(super) struct Conversation<'a> {
+    /// The id of the session, for the log.
+    pub(super) id: &'a str,
+    pub(super) session: Session,
+    pub(super) states: &'a mut States,
+    /// This sends, the pipeline receives, one vector for each frame; when it is full, frames wait here.
+    pub(super) events: &'a mpsc::Sender<Vec<Event>>,
+    pub(super) board: &'a Arc<Board>,
+    pub(super) limits: Limits,
+    /// What the session's times count from.
+    pub(super) epoch: Instant,
+    pub(super) stop: &'a CancellationToken,
+    /// When the states of all entities had come.
+    pub(super) live_since: Option<Instant>,
+}
+
+type Writer = SplitSink<Socket, tungstenite::Message>;
+
+impl Conversation<'_> {
+    pub(super) async fn hold(&mut self, socket: Socket) -> End {
+        let (mut writer, stream) = socket.split();
+        let (sender, mut frames) = mpsc::unbounded_channel();
+        let waiting = Arc::new(Waiting::new(self.limits.waiting_bytes));
+        // A task of its own: it reads while frames are being decoded, and it cannot be held up by them.
+        let mut reader = JoinSet::new();
+        reader.spawn(read_frames(stream, sender, Arc::clone(&waiting), Arc::clone(self.board)));
+        let mut ticks = interval(self.limits.tick);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+
+        let end = loop {
+            let ended = tokio::select! {
+                () = self.stop.cancelled() => Some(End::Stopped),
+                frame = frames.recv() => match frame {
+                    Some(frame) => self.hear(&frame, &waiting, &mut writer).await,
+                    None => Some(End::Read(read_end(&mut reader).await)),
+                },
+                _ = ticks.tick() => {
+                    self.board.beat(TASK, std::time::Instant::now());
+                    self.board.hass.waiting_bytes.set(waiting.bytes());
+                    let decided = self.session.handle(Input::Tick { idle: frames.is_empty() }, self.now());
+                    self.obey(decided, &mut writer).await
+                }
+            };
+            if let Some(end) = ended {
+                break end;
+            }
+        };
+        reader.abort_all();
+        let limit = self.limits.farewell;
+        let farewell = async {
+            if matches!(end, End::Stopped) {
+                // What was read before the stop is still handed over.
+                while let Ok(frame) = frames.try_recv() {
+                    if self.hear(&frame, &waiting, &mut writer).await.is_some() {
+                        break;
+                    }
+                }
+            }
+            writer.send(tungstenite::Message::Close(None)).await
+        };
+        // Home Assistant may be gone; the close frame is a courtesy.
+        let _said = timeout(limit, farewell).await;
+        self.board.hass.waiting_bytes.set(0);
+        end
+    }
+
+    /// Takes one frame to its end: decided, applied, counted, handed over.
+    async fn hear(&mut self, frame: &Utf8Bytes, waiting: &Waiting, writer: &mut Writer) -> Option<End> {
+        let decoded = decode(frame);
+        let whole = decoded.unreadable.iter().all(|reason| *reason == Unreadable::Attribute);
+        let mut applied = Applied { unreadable: decoded.unreadable, ..Applied::default() };
+        let mut end = None;
+        for message in decoded.messages {
+            let decided = self.session.handle(Input::Message(&message), self.now());
+            match (decided, message) {
+                (Some(Action::Apply), Message::Event { entities, .. }) => self.states.apply(entities, &mut applied),
+                (Some(Action::TakeSnapshot), Message::Event { entities, .. }) => {
+                    self.states.take_snapshot(entities, whole, &mut applied);
+                    self.went_live();
+                }
+                (decided, _) => end = self.obey(decided, writer).await,
+            }
+            if end.is_some() {
+                break;
+            }
+        }
+        for reason in applied.unreadable {
+            self.board.hass.unreadable.add(reason, 1);
+        }
+        let handed_over = self.hand_over(applied.events).await;
+        waiting.leave(frame.len());
+        end.or(handed_over.err())
+    }
+
+    async fn obey(&mut self, decided: Option<Action>, writer: &mut Writer) -> Option<End> {
+        match decided? {
+            Action::Send(commands) => self.say(&commands, writer).await.err(),
+            Action::Widen(command) => {
+                warn!(
+                    session = self.id,
+                    "Home Assistant does not take the filter: every entity is received, and filtered here; \
+                     check the entity ids in the filter"
+                );
+                self.say(&[command], writer).await.err()
+            }
+            Action::Answered(round_trip) => {
+                self.board.home_assistant.latency(round_trip);
+                None
+            }
+            Action::Count(reason) => {
+                self.board.hass.unreadable.add(reason, 1);
+                None
+            }
+            Action::CountUnknown | Action::Apply | Action::TakeSnapshot => {
+                self.board.hass.unknown_messages.add(1);
+                None
+            }
+            Action::End(ended) => Some(End::Ended(ended)),
+        }
+    }
+
+    async fn say(&self, commands: &[Command], writer: &mut Writer) -> Result<(), End> {
+        for command in commands {
+            let sent = timeout(self.limits.connect, writer.send(tungstenite::Message::text(encode(command)))).await;
+            match sent {
+                Ok(Ok(())) => {}
+                Ok(Err(err)) => return Err(End::Read(ReadEnd::Broken(err.to_string()))),
+                Err(_) => return Err(End::Ended(Ended::Silent)),
+            }
+        }
+        Ok(())
+    }
+
+    fn went_live(&mut self) {
+        self.live_since = Some(Instant::now());
+        let version = self.session.version();
+        let entities = self.states.len();
+        self.board.home_assistant.connected(version, clock::now());
+        info!(session = self.id, entities, "connected to Home Assistant {version}: {entities} entities");
+    }
+
+    /// Waits until the pipeline takes the events. They are received from the moment it does.
+    async fn hand_over(&self, events: Vec<Event>) -> Result<(), End> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let too_late = async {
+            self.stop.cancelled().await;
+            sleep(self.limits.farewell).await;
+        };
+        let permit = tokio::select! {
+            permit = beating(self.board, self.events.reserve()) => permit.map_err(|_| End::NoPipeline)?,
+            () = too_late => return Err(End::Stopped),
+        };
+        self.board.hass.entities.set(self.states.len() as u64);
+        self.board.hass.last_event.set(clock::now());
+        self.board.books.received.add(events.len() as u64);
+        permit.send(events);
+        Ok(())
+    }
+
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+}
+
+/// Why the reader ended, which it did: its end of the queue is gone.
+async fn read_end(reader: &mut JoinSet<ReadEnd>) -> ReadEnd {
+    match reader.join_next().await {
+        Some(Ok(end)) => end,
+        Some(Err(err)) => ReadEnd::Broken(format!("the reader failed: {err}")),
+        None => ReadEnd::Closed(String::new()),
+    }
+}
