@@ -104,12 +104,12 @@ impl Conversation<'_> {
     }
 
     /// Takes one frame to its end: decided, applied, counted, handed over.
-    async fn hear(&mut self, frame: &Utf8Bytes, waiting: &Waiting, writer: &mut Writer) -> Option<End> {
-        let decoded = decode(frame);
-        let whole = decoded.unreadable.iter().all(|reason| *reason == Unreadable::Attribute);
-        let mut applied = Applied { unreadable: decoded.unreadable, ..Applied::default() };
+    async fn hear(&mut self, text: &Utf8Bytes, waiting: &Waiting, writer: &mut Writer) -> Option<End> {
+        let frame = decode(text);
+        let whole = frame.unreadable.iter().all(|reason| *reason == Unreadable::Attribute);
+        let mut applied = Applied { unreadable: frame.unreadable, ..Applied::default() };
         let mut end = None;
-        for message in decoded.messages {
+        for message in frame.messages {
             let decided = self.session.handle(Input::Message(&message), self.now());
             match (decided, message) {
                 (Some(Action::Apply), Message::Event { entities, .. }) => self.states.apply(entities, &mut applied),
@@ -127,7 +127,7 @@ impl Conversation<'_> {
             self.board.hass.unreadable.add(reason, 1);
         }
         let handed_over = self.hand_over(applied.events).await;
-        waiting.leave(frame.len());
+        waiting.leave(text.len());
         end.or(handed_over.err())
     }
 

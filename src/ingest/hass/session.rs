@@ -56,7 +56,7 @@ enum Phase {
     Live { id: u64 },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
     Message(&'a Message<'a>),
     /// Time passed. `idle`: every frame that arrived was looked at.

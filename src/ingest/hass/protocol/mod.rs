@@ -13,6 +13,8 @@ mod wire;
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+
 use crate::model::event::ContextId;
 use crate::model::fate::Unreadable;
 use crate::model::time::Timestamp;
@@ -74,7 +76,8 @@ pub struct Entities<'a> {
 /// A JSON object in its order, repeated keys included.
 pub type Pairs<'a, V> = Vec<(Cow<'a, str>, V)>;
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(from = "wire::AddedBody<'de>", bound = "'de: 'a")]
 pub struct Added<'a> {
     pub state: Cow<'a, str>,
     pub attributes: Pairs<'a, Value>,
@@ -83,7 +86,8 @@ pub struct Added<'a> {
 }
 
 /// The difference to the state before. `None` is "as before".
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(from = "wire::ChangeBody<'de>", bound = "'de: 'a")]
 pub struct Change<'a> {
     pub state: Option<Cow<'a, str>>,
     pub set: Pairs<'a, Value>,

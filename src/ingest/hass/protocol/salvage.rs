@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::model::fate::Unreadable;
 use crate::model::value::Value;
 
-use super::wire::{AddedBody, Body, ChangeBody, ChangeSet, ChangeUnset, Context, Json, Object, Seconds, Text};
+use super::wire::{Body, ChangeSet, ChangeUnset, Context, Json, Object, Seconds, Text};
 use super::{Added, Change, Entities, Frame, Message, Pairs};
 
 type Raw<'a> = &'a RawValue;
@@ -56,15 +56,15 @@ fn message<'a>(raw: Raw<'a>, lost: &mut Vec<Unreadable>) -> Option<Message<'a>> 
 fn entities<'a>(event: &Fields<'a>, lost: &mut Vec<Unreadable>) -> Entities<'a> {
     let mut entities = Entities::default();
     if let Some(raw) = event.get("a") {
-        entities.added = members(raw, lost, |raw, lost| match read::<AddedBody<'_>>(raw) {
-            Some(body) => Some(body.into()),
-            None => added(raw, lost),
+        entities.added = members(raw, lost, |raw, lost| match read(raw) {
+            Some(added) => Some(added),
+            None => take_added_apart(raw, lost),
         });
     }
     if let Some(raw) = event.get("c") {
-        entities.changed = members(raw, lost, |raw, lost| match read::<ChangeBody<'_>>(raw) {
-            Some(body) => Some(body.into()),
-            None => change(raw, lost),
+        entities.changed = members(raw, lost, |raw, lost| match read(raw) {
+            Some(change) => Some(change),
+            None => take_change_apart(raw, lost),
         })
         .unwrap_or_default();
     }
@@ -104,7 +104,7 @@ fn members<'a, T>(
     Some(pairs)
 }
 
-fn added<'a>(raw: Raw<'a>, lost: &mut Vec<Unreadable>) -> Option<Added<'a>> {
+fn take_added_apart<'a>(raw: Raw<'a>, lost: &mut Vec<Unreadable>) -> Option<Added<'a>> {
     let fields = Fields::of(raw)?;
     let state = fields.text("s")?;
     let last_updated = match fields.get("lu") {
@@ -115,7 +115,7 @@ fn added<'a>(raw: Raw<'a>, lost: &mut Vec<Unreadable>) -> Option<Added<'a>> {
     Some(Added { state, attributes, last_updated: last_updated.0, context: fields.context("c") })
 }
 
-fn change<'a>(raw: Raw<'a>, lost: &mut Vec<Unreadable>) -> Option<Change<'a>> {
+fn take_change_apart<'a>(raw: Raw<'a>, lost: &mut Vec<Unreadable>) -> Option<Change<'a>> {
     let fields = Fields::of(raw)?;
     let mut unset: ChangeUnset<'a> = match fields.get("-") {
         Some(raw) => read(raw)?,
@@ -167,7 +167,7 @@ struct Fields<'a>(Pairs<'a, Raw<'a>>);
 
 impl<'a> Fields<'a> {
     fn of(raw: Raw<'a>) -> Option<Self> {
-        read::<Object<'a, Raw<'a>>>(raw).map(|object| Self(object.into_pairs()))
+        read::<Object<'a, Raw<'a>>>(raw).map(|object| Self(object.0))
     }
 
     fn get(&self, name: &str) -> Option<Raw<'a>> {

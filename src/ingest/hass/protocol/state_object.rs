@@ -41,7 +41,7 @@ pub fn parse_state(json: &str, now: Timestamp) -> Result<StateChange, InvalidSta
         Some(text) => parse_time(&text.0).ok_or(InvalidState::Time)?,
         None => now,
     };
-    let attributes: Attributes = body.attributes.0.into_iter().map(|(name, value)| (name.0.into(), value.0)).collect();
+    let attributes: Attributes = body.attributes.0.into_iter().map(|(name, value)| (name.into(), value.0)).collect();
     Ok(StateChange {
         entity: EntityId::parse(&body.entity_id.0)?,
         state: body.state.0.into(),

@@ -73,9 +73,9 @@ struct ErrorBody<'a> {
 #[derive(Deserialize)]
 struct EventBody<'a> {
     #[serde(borrow)]
-    a: Option<Object<'a, AddedBody<'a>>>,
+    a: Option<Object<'a, Added<'a>>>,
     #[serde(default)]
-    c: Object<'a, ChangeBody<'a>>,
+    c: Object<'a, Change<'a>>,
     #[serde(default)]
     r: Vec<Text<'a>>,
 }
@@ -83,8 +83,8 @@ struct EventBody<'a> {
 impl<'a> From<EventBody<'a>> for Entities<'a> {
     fn from(body: EventBody<'a>) -> Self {
         Self {
-            added: body.a.map(Object::into_pairs),
-            changed: body.c.into_pairs(),
+            added: body.a.map(|added| added.0),
+            changed: body.c.0,
             removed: body.r.into_iter().map(|id| id.0).collect(),
         }
     }
@@ -106,7 +106,7 @@ impl<'a> From<AddedBody<'a>> for Added<'a> {
     fn from(body: AddedBody<'a>) -> Self {
         Self {
             state: body.s.0,
-            attributes: body.a.into_pairs(),
+            attributes: values(body.a),
             // Left out when it is the same.
             last_updated: body.lu.unwrap_or(body.lc).0,
             context: body.c.0,
@@ -150,7 +150,7 @@ impl<'a> From<(ChangeSet<'a>, ChangeUnset<'a>)> for Change<'a> {
     fn from((set, unset): (ChangeSet<'a>, ChangeUnset<'a>)) -> Self {
         Self {
             state: set.s.map(|state| state.0),
-            set: set.a.into_pairs(),
+            set: values(set.a),
             unset: unset.a.into_iter().map(|name| name.0).collect(),
             // A change of the state is also an update; Home Assistant then sends only `lc`.
             last_updated: set.lu.or(set.lc).map(|seconds| seconds.0),
@@ -188,13 +188,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 }
 
 /// Keys and values in their order.
-pub(super) struct Object<'a, V>(pub(super) Vec<(Text<'a>, V)>);
-
-impl<'a, V> Object<'a, V> {
-    pub(super) fn into_pairs<T: From<V>>(self) -> Pairs<'a, T> {
-        self.0.into_iter().map(|(key, value)| (key.0, value.into())).collect()
-    }
-}
+pub(super) struct Object<'a, V>(pub(super) Pairs<'a, V>);
 
 impl<V> Default for Object<'_, V> {
     fn default() -> Self {
@@ -215,8 +209,8 @@ impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Object<'a, V> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
+                while let Some((key, value)) = map.next_entry::<Text<'de>, V>()? {
+                    pairs.push((key.0, value));
                 }
                 Ok(Object(pairs))
             }
@@ -300,14 +294,12 @@ impl<'de> Deserialize<'de> for Context {
     }
 }
 
+fn values(attributes: Object<'_, Json>) -> Pairs<'_, Value> {
+    attributes.0.into_iter().map(|(name, value)| (name, value.0)).collect()
+}
+
 /// An attribute's value.
 pub(super) struct Json(pub(super) Value);
-
-impl From<Json> for Value {
-    fn from(json: Json) -> Self {
-        json.0
-    }
-}
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
