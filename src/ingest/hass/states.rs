@@ -211,6 +211,7 @@ mod tests {
         assert_eq!(seen, [("21.5", n(7)), ("22.0", n(7)), ("22.0", n(8)), ("23", n(9))]);
         assert!(changes.iter().all(|change| change.context.is_some() && change.entity.as_str() == "fix.kitchen"));
         assert!(changes.is_sorted_by(|a, b| a.last_updated < b.last_updated));
+        assert!(changes.windows(2).all(|pair| pair[0].context != pair[1].context), "each write has its own");
         let names: Vec<_> = changes[3].attributes.iter().map(|(name, _)| name).collect();
         assert_eq!(
             names,

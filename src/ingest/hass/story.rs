@@ -187,6 +187,7 @@ async fn a_day_with_home_assistant() {
     assert_eq!(status.hass.entities, snapshot.len() as u64 + 1);
     assert!(status.hass.last_event.is_some() && status.tasks.iter().any(|(name, _)| *name == "home_assistant"));
     assert!(status.hass.unreadable.iter().all(|(_, count)| *count == 0), "{:?}", status.hass.unreadable);
+    bench.until(|status| status.hass.waiting_bytes == 0).await;
     bench.finish(Some(peer), snapshot.len() + array.len() + 2).await;
 }
 

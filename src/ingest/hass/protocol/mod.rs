@@ -2,8 +2,8 @@
 //!
 //! Pure text work. It does not know what a message means for the session, nor which entities exist.
 //!
-//! A frame is one JSON message or an array of them. It is read in one pass ([`wire`]) that takes all or nothing. Only
-//! if that fails is the frame taken apart ([`salvage`]), so that the smallest unreadable piece is lost and counted.
+//! A frame is one JSON message or an array of them. It is read in one pass (`wire`) that takes all or nothing. Only
+//! if that fails is the frame taken apart (`salvage`), so that the smallest unreadable piece is lost and counted.
 //! Text is borrowed from the frame wherever it holds no escapes.
 
 mod command;
