@@ -11,7 +11,7 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1_000)]
 fn point_to_line_of_a_sensor_with_5_fields(bencher: Bencher) {
     bench_encode(
         bencher,
@@ -30,7 +30,7 @@ fn point_to_line_of_a_sensor_with_5_fields(bencher: Bencher) {
     );
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1_000)]
 fn point_to_line_of_a_light_with_14_fields(bencher: Bencher) {
     bench_encode(
         bencher,

@@ -1,4 +1,51 @@
-//! HA Ingestor.
+//! HA Ingestor writes everything a Home Assistant home does into InfluxDB, and keeps the books on it.
+//!
+//! # The flow
+//!
+//! ```text
+//! options.json, environment -> config -> app
+//! Home Assistant -> ingest::hass --[events]--> pipeline -> line --[records]--> spool -> deliver -> influx -> InfluxDB
+//! every part -> status (one snapshot) -> web (health, readiness, metrics)
+//! ```
+//!
+//! Read it in that order:
+//!
+//! 1. [`config`]: what the user typed becomes settings, or every fault at once.
+//! 2. [`model`]: the values that all parts share - entities, events, points, times, and the fates of an event.
+//! 3. [`ingest::hass`]: one WebSocket session after the other; frames become events.
+//! 4. [`pipeline`]: which events, under what names; an event becomes a point, or is filtered with a reason.
+//! 5. [`line`]: a point becomes one line that every database reads the same way, or is refused with a reason.
+//! 6. [`spool`]: lines wait here, as bytes, until the target has them.
+//! 7. [`deliver`]: batches, verdicts, retries; it is the only one who decides what becomes of a record.
+//! 8. [`influx`]: one request to one target: InfluxDB 1, 2, 3, VictoriaMetrics, or files.
+//! 9. [`status`]: what every part says about itself; [`web`] shows it.
+//! 10. [`app`]: wires all this, and holds the commands of [`cli`]. [`runtime`] is below everything and knows no domain.
+//!
+//! [`demo`] is a simulated home that speaks Home Assistant's protocol; the demo command, the tests and the benchmarks
+//! stand on it.
+//!
+//! # The rules
+//!
+//! - **Who decides does not act.** Deciders (`session`, `protocol`, `states`, `filter`, `schema`, `encode`, `verdict`,
+//!   `isolate`) are plain values: no socket, no file, no clock; the time is an argument. The tasks around them obey.
+//! - **Every event has one fate** ([`model::fate`]): stored, held, filtered, a duplicate, refused with a reason, or lost
+//!   with a reason. [`status::snapshot::Books`] adds them up.
+//! - **Every task is in a [`runtime::group::Group`]**; groups stop in the order in which data flows. The first task that
+//!   ends by itself ends the service, in that order.
+//! - **What the outside may know is one [`status::snapshot::Snapshot`].**
+//!
+//! | If you are in | you do not know |
+//! | --- | --- |
+//! | a decider | tokio, files, sockets, the time |
+//! | `ingest` | rules, points, the spool |
+//! | `pipeline` | which source an event came from, files, HTTP |
+//! | `line` | rules, batches, versions of InfluxDB |
+//! | `spool` | what the bytes mean, that a network exists |
+//! | `deliver` | points and the syntax of lines |
+//! | `influx` | retries |
+//! | `web` | anything but the snapshot |
+//!
+//! `tests/architecture.rs` checks these rules; change both together.
 
 pub mod app;
 pub mod cli;

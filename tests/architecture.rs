@@ -1,5 +1,7 @@
 //! The rules of the house that the compiler does not keep. `src/lib.rs` says them in prose; change both together.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,8 +27,12 @@ fn files(place: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The program part of a file: tests may do what they like.
+/// The program part of a file: tests may do what they like, in the file or in one of their own.
 fn program(path: &Path) -> String {
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    if ["tests.rs", "story.rs"].contains(&&*name) {
+        return String::new();
+    }
     let text = fs::read_to_string(path).unwrap();
     text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned()
 }
@@ -45,11 +51,12 @@ fn check(places: &[&str], forbidden: &[&str], why: &str) {
 /// Modules that decide and never do.
 const DECIDERS: &[&str] = &[
     "src/model",
-    "src/ingest/hass/protocol.rs",
+    "src/ingest/hass/protocol",
     "src/ingest/hass/session.rs",
     "src/ingest/hass/states.rs",
     "src/pipeline/filter.rs",
-    "src/pipeline/python.rs",
+    "src/pipeline/glob.rs",
+    "src/pipeline/python",
     "src/pipeline/schema.rs",
     "src/line",
     "src/deliver/verdict.rs",
@@ -106,15 +113,7 @@ fn nobody_knows_more_than_the_map_allows() {
         ),
         (
             &["src/spool"],
-            &[
-                "crate::config",
-                "crate::ingest",
-                "crate::pipeline",
-                "crate::line",
-                "crate::deliver",
-                "crate::influx",
-                "crate::status",
-            ],
+            &["crate::config", "crate::ingest", "crate::pipeline", "crate::line", "crate::deliver", "crate::influx"],
             "the spool stores bytes",
         ),
         (

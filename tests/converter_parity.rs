@@ -4,6 +4,7 @@
 //! The states are random but the same in every run, and made to collide: names such as `value`, `time_` and `a_str`
 //! beside `value`, `time` and `a`.
 
+#![allow(clippy::disallowed_methods, reason = "tests are told by the environment where the real peers are")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
 
 mod support;

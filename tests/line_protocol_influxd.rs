@@ -1,5 +1,6 @@
 //! A real InfluxDB 1 stores of every line exactly what the encoder promises.
 
+#![allow(clippy::disallowed_methods, reason = "tests are told by the environment where the real peers are")]
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it where something is not as expected")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

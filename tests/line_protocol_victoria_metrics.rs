@@ -2,6 +2,7 @@
 //!
 //! It answers 204 to everything, so only reading back tells.
 
+#![allow(clippy::disallowed_methods, reason = "tests are told by the environment where the real peers are")]
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it where something is not as expected")]
 
 use std::collections::BTreeMap;

@@ -1,1 +1,100 @@
-//! (to be written)
+//! The one place that knows everyone: commands become settings, settings become parts.
+
+mod check;
+mod demo;
+mod healthcheck;
+mod preview;
+mod service;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Parser;
+use tracing::error;
+
+use crate::cli::{Cli, Command};
+use crate::config::{self, Invalid};
+use crate::runtime::signal::StopSignals;
+use crate::runtime::{clock, logging};
+use crate::status::board::Board;
+
+use self::service::{Doors, Extra};
+
+/// How a command ended, in the numbers of `sysexits.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Done = 0,
+    /// Something needed cannot be reached.
+    Unavailable = 69,
+    /// A fault of this program.
+    Software = 70,
+    /// Something is wrong with the options. The add-on stays down: a restart would not help.
+    Options = 78,
+}
+
+/// Runs the command on this command line.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(told) => {
+            // Help and version come this way too, and are no fault.
+            let exit = if told.use_stderr() { Exit::Options } else { Exit::Done };
+            // Nobody may be listening: then nothing is lost.
+            let _ = told.print();
+            return ExitCode::from(exit as u8);
+        }
+    };
+    let exit = obey(&cli).unwrap_or_else(|failure| report(&failure));
+    ExitCode::from(exit as u8)
+}
+
+fn obey(cli: &Cli) -> anyhow::Result<Exit> {
+    let environment = config::environment();
+    match cli.command.clone().unwrap_or_default() {
+        Command::Run => {
+            let settings = config::load(&cli.flags, environment)?;
+            logging::start(settings.log);
+            runtime()?.block_on(async {
+                let signals = StopSignals::listen().context("cannot listen for signals")?;
+                let doors = Doors::open(&settings).await?;
+                let board = Arc::new(Board::new(Instant::now(), clock::now()));
+                service::run(settings, doors, board, signals, Extra::default()).await?;
+                Ok(Exit::Done)
+            })
+        }
+        Command::Demo(wishes) => runtime()?.block_on(demo::run(&cli.flags, wishes)),
+        Command::Check => {
+            let settings = config::load(&cli.flags, environment)?;
+            runtime()?.block_on(check::run(&settings))
+        }
+        Command::Preview(wishes) => preview::run(&config::load(&cli.flags, environment)?, &wishes),
+        Command::Healthcheck => Ok(healthcheck::run(&config::load_place(&cli.flags, environment)?)),
+    }
+}
+
+/// Two workers: decoding on one, delivery on the other. More would only cost memory at the rates of a home.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+#[expect(clippy::print_stderr, reason = "the log may not have started, and a person is waiting for a word")]
+fn report(failure: &anyhow::Error) -> Exit {
+    if let Some(invalid) = failure.downcast_ref::<Invalid>() {
+        eprintln!("{invalid}");
+        return Exit::Options;
+    }
+    if tracing::dispatcher::has_been_set() {
+        error!("{failure:#}");
+    } else {
+        eprintln!("ha-ingestor: {failure:#}");
+    }
+    Exit::Software
+}

@@ -125,8 +125,6 @@ pub struct Delivery {
     pub memory_megabytes: i64,
     /// How long one request may take. Default: 30.
     pub request_timeout_seconds: i64,
-    /// After how many attempts a batch is given up; 0 is never. Default: 0.
-    pub retry_max_attempts: i64,
     /// The pause after the first failure. Default: 500.
     pub retry_initial_ms: i64,
     /// The longest pause between two attempts. Default: 60000.
@@ -184,7 +182,6 @@ impl Default for Delivery {
             compression: Compression::Gzip,
             memory_megabytes: 32,
             request_timeout_seconds: 30,
-            retry_max_attempts: 0,
             retry_initial_ms: 500,
             retry_max_ms: 60_000,
         }
@@ -225,7 +222,7 @@ mod tests {
             },
             "delivery": {
                 "linger_ms": 1000, "batch_points": 5000, "compression": "gzip", "memory_megabytes": 32,
-                "request_timeout_seconds": 30, "retry_max_attempts": 0, "retry_initial_ms": 500, "retry_max_ms": 60000
+                "request_timeout_seconds": 30, "retry_initial_ms": 500, "retry_max_ms": 60000
             }
         });
         assert_eq!(serde_json::to_value(Options::default()).unwrap(), contract);

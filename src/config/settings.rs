@@ -1,7 +1,7 @@
 //! What is true once the options were checked. Each part of the program receives its own slice.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -163,8 +163,6 @@ pub enum Compression {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// `None`: for ever.
-    pub max_attempts: Option<NonZeroU32>,
     pub initial: Duration,
     pub max: Duration,
 }

@@ -74,7 +74,6 @@ fn without_any_option_the_service_starts_and_waits() {
     assert_eq!(delivery.spool_bytes.get(), 32 << 20);
     assert_eq!(delivery.compression, Compression::Gzip);
     assert_eq!(delivery.request_timeout, Duration::from_secs(30));
-    assert_eq!(delivery.retry.max_attempts, None);
     assert_eq!((delivery.retry.initial, delivery.retry.max), (Duration::from_millis(500), Duration::from_mins(1)));
 }
 
@@ -223,7 +222,6 @@ fn numbers_have_ranges() {
         ("batch_points", [0, 100_001], "from 1 to 100000"),
         ("memory_megabytes", [0, 1025], "from 1 to 1024"),
         ("request_timeout_seconds", [0, 601], "from 1 to 600"),
-        ("retry_max_attempts", [-1, 1_000_001], "from 0 to 1000000"),
         ("retry_initial_ms", [9, 3_600_001], "from 10 to 3600000"),
         ("retry_max_ms", [9, i64::MAX], "from 10 to 3600000"),
     ] {
@@ -236,16 +234,15 @@ fn numbers_have_ranges() {
     }
     for delivery in [
         json!({"linger_ms": 0, "batch_points": 1, "memory_megabytes": 1, "request_timeout_seconds": 1,
-               "retry_max_attempts": 0, "retry_initial_ms": 10, "retry_max_ms": 10}),
+               "retry_initial_ms": 10, "retry_max_ms": 10}),
         json!({"linger_ms": 60_000, "batch_points": 100_000, "memory_megabytes": 1024, "request_timeout_seconds": 600,
-               "retry_max_attempts": 1_000_000, "retry_initial_ms": 3_600_000, "retry_max_ms": 3_600_000}),
+               "retry_initial_ms": 3_600_000, "retry_max_ms": 3_600_000}),
     ] {
         settings(&json!({ "delivery": delivery }));
     }
     let retry = json!({"delivery": {"retry_initial_ms": 2000, "retry_max_ms": 1000}});
     refused(&retry, &["delivery.retry_initial_ms: 2000 is more than delivery.retry_max_ms, 1000"]);
-    let delivery = settings(&json!({"delivery": {"retry_max_attempts": 3, "linger_ms": 0}})).delivery;
-    assert_eq!(delivery.retry.max_attempts.map(std::num::NonZeroU32::get), Some(3));
+    let delivery = settings(&json!({"delivery": {"linger_ms": 0}})).delivery;
     assert_eq!(delivery.linger, Duration::ZERO);
 }
 

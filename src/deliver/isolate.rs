@@ -5,8 +5,8 @@
 //! what is settled is always a beginning of the batch.
 
 use crate::model::fate::Lost;
+use crate::model::record::Batch;
 use crate::model::time::Timestamp;
-use crate::spool::batch::Batch;
 
 use super::verdict::{Certainty, Others, Refusal, Verdict};
 
@@ -204,9 +204,9 @@ mod tests {
     use super::{Isolation, Step};
     use crate::deliver::verdict::{Certainty, Others, Refusal, SizeLimit, Verdict};
     use crate::model::fate::Lost;
+    use crate::model::record::Batch;
+    use crate::model::record::Record;
     use crate::model::time::Timestamp;
-    use crate::spool::Record;
-    use crate::spool::batch::Batch;
 
     /// How a server treats a batch with bad lines.
     #[derive(Debug, Clone, Copy)]

@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::settings;
 use crate::influx::Target;
+use crate::model::record::Batch;
 use crate::runtime::{BEAT, clock};
 use crate::spool::Limits;
-use crate::spool::batch::Batch;
 use crate::spool::shared::Shared;
 use crate::status::board::Board;
 

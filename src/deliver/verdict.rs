@@ -11,8 +11,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::influx::reply::{NamedLines, Reply, for_people};
 use crate::influx::{Answer, Dialect};
 use crate::model::fate::Lost;
+use crate::model::record::Batch;
 use crate::model::time::Timestamp;
-use crate::spool::batch::Batch;
 
 /// `Retry-After` is believed up to here.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
@@ -292,9 +292,9 @@ mod tests {
     use crate::influx::reply::Reply;
     use crate::influx::{Answer, Dialect, Fault};
     use crate::model::fate::Lost;
+    use crate::model::record::Batch;
+    use crate::model::record::Record;
     use crate::model::time::Timestamp;
-    use crate::spool::Record;
-    use crate::spool::batch::Batch;
 
     /// 2026-11-23T15:45:00Z.
     const NOW: Timestamp = Timestamp::from_micros(1_795_448_700_000_000);

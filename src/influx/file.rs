@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use time::Date;
 
+use crate::model::record::Batch;
 use crate::model::time::Timestamp;
-use crate::spool::batch::Batch;
 
 use super::compress::Gzip;
 use super::{Answer, Sent};
@@ -235,9 +235,9 @@ mod tests {
 
     use super::{Archive, day};
     use crate::influx::Answer;
+    use crate::model::record::Batch;
+    use crate::model::record::Record;
     use crate::model::time::Timestamp;
-    use crate::spool::Record;
-    use crate::spool::batch::Batch;
 
     const DAY: i64 = 86_400_000_000;
 

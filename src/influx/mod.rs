@@ -16,7 +16,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::config::settings;
-use crate::spool::batch::Batch;
+use crate::model::record::Batch;
 
 use self::file::Archive;
 use self::reply::Reply;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::config::settings::{self, Api, Compression};
-use crate::spool::batch::Batch;
+use crate::model::record::Batch;
 
 use super::compress::Gzip;
 use super::detect::{self, Decision, Known};

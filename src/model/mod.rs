@@ -6,5 +6,6 @@ pub mod entity;
 pub mod event;
 pub mod fate;
 pub mod point;
+pub mod record;
 pub mod time;
 pub mod value;

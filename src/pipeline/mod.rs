@@ -7,6 +7,7 @@ pub mod filter;
 pub mod glob;
 pub mod python;
 pub mod schema;
+pub mod task;
 
 use std::collections::HashMap;
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::model::time::Timestamp;
 
-use super::Record;
+use crate::model::record::Record;
 
 /// Bytes of records in one chunk. Small enough that an idle service is not seen, large enough that a storm allocates
 /// rarely.

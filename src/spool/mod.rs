@@ -6,24 +6,15 @@
 //!
 //! Ids grow by one with every record, so "everything through this id" is all that a reader has to say.
 
-pub mod batch;
 mod chunk;
 pub mod shared;
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
-use crate::model::time::Timestamp;
+use crate::model::record::{Batch, Record};
 
-use self::batch::Batch;
 use self::chunk::Chunk;
-
-/// One record: opaque bytes with the time of the event they tell of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record<'a> {
-    pub time: Timestamp,
-    pub bytes: &'a [u8],
-}
 
 /// What happened to the older records when new ones came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -147,7 +138,8 @@ mod tests {
     use proptest::prelude::{Just, Strategy, any, prop_oneof};
     use proptest::{collection, proptest};
 
-    use super::{Limits, Record, Spool, chunk};
+    use super::{Limits, Spool, chunk};
+    use crate::model::record::Record;
     use crate::model::time::Timestamp;
 
     /// What the spool promises, in the plainest way there is.

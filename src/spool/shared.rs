@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::model::fate::Lost;
+use crate::model::record::{Batch, Record};
 use crate::status::board::Board;
 
-use super::batch::Batch;
-use super::{Appended, Held, Limits, Record, Spool};
+use super::{Appended, Held, Limits, Spool};
 
 /// Cheap to clone; all clones are the same spool.
 #[derive(Clone)]
@@ -93,8 +93,9 @@ mod tests {
 
     use super::Shared;
     use crate::model::fate::{Lost, Reason};
+    use crate::model::record::Record;
     use crate::model::time::Timestamp;
-    use crate::spool::{Limits, Record, chunk};
+    use crate::spool::{Limits, chunk};
     use crate::status::board::Board;
 
     fn record(bytes: &[u8]) -> Record<'_> {

@@ -145,6 +145,11 @@ impl<R: Reason> ByReason<R> {
     }
 
     #[must_use]
+    pub fn of(&self, reason: R) -> u64 {
+        self.counts[reason.index()].get()
+    }
+
+    #[must_use]
     pub fn get(&self) -> Vec<(&'static str, u64)> {
         R::ALL.iter().map(|reason| (reason.label(), self.counts[reason.index()].get())).collect()
     }

@@ -8,9 +8,9 @@ use ha_ingestor::config::secret::Secret;
 use ha_ingestor::config::settings::{self, Api, Compression, Retry, Tls};
 use ha_ingestor::deliver;
 use ha_ingestor::influx::Target;
+use ha_ingestor::model::record::Record;
 use ha_ingestor::model::time::Timestamp;
 use ha_ingestor::runtime::group::{Group, shut_down};
-use ha_ingestor::spool::Record;
 use ha_ingestor::spool::shared::Shared;
 use ha_ingestor::status::board::Board;
 use ha_ingestor::status::snapshot::Snapshot;
@@ -43,7 +43,7 @@ pub(crate) fn delivery() -> settings::Delivery {
         batch_bytes: NonZeroUsize::new(1 << 20).unwrap(),
         compression: Compression::Gzip,
         spool_bytes: NonZeroUsize::new(64 << 20).unwrap(),
-        retry: Retry { max_attempts: None, initial: Duration::from_millis(10), max: Duration::from_millis(40) },
+        retry: Retry { initial: Duration::from_millis(10), max: Duration::from_millis(40) },
         request_timeout: Duration::from_secs(5),
     }
 }

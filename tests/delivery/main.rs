@@ -1,5 +1,6 @@
 //! Stories of the delivery: against a server that answers as it is told, and against real databases.
 
+#![allow(clippy::disallowed_methods, reason = "tests are told by the environment where the real peers are")]
 #![allow(clippy::unwrap_used, reason = "a test ends with a panic, and is read")]
 
 mod bench;

@@ -4,6 +4,7 @@
 //! data in a folder that goes with it. A peer that is not there is one loud line, and the test that wanted it does
 //! nothing; with `CI` set that is a failure.
 
+#![allow(clippy::disallowed_methods, reason = "tests are told by the environment where the real peers are")]
 #![allow(unreachable_pub, reason = "nothing is reachable from outside of a test binary")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "all of this is test code, helpers included")]
 

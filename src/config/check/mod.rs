@@ -7,7 +7,7 @@ mod filter;
 mod home_assistant;
 mod influxdb;
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -81,16 +81,7 @@ fn delivery(typed: &options::Delivery, faults: &mut Faults) -> Delivery {
         batch_bytes: BATCH_BYTES,
         compression: typed.compression,
         spool_bytes: not_zero(megabytes << 20),
-        retry: Retry {
-            max_attempts: NonZeroU32::new(whole(
-                "delivery.retry_max_attempts",
-                typed.retry_max_attempts,
-                0..=1_000_000,
-                faults,
-            )),
-            initial: milliseconds(initial),
-            max: milliseconds(max),
-        },
+        retry: Retry { initial: milliseconds(initial), max: milliseconds(max) },
         request_timeout: Duration::from_secs(
             whole("delivery.request_timeout_seconds", typed.request_timeout_seconds, 1..=600, faults).into(),
         ),

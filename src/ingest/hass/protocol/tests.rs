@@ -1,3 +1,5 @@
+//! Frames in, messages out: recorded, made up, broken and mutated.
+
 use proptest::prelude::*;
 
 use super::{Message, decode};

@@ -1,8 +1,13 @@
-//! Records on their way: a copy of a part of the spool, in one piece of memory.
+//! What the pipeline leaves behind and delivery carries away: records, and batches of them.
 
-use crate::model::time::Timestamp;
+use super::time::Timestamp;
 
-use super::Record;
+/// One record: opaque bytes with the time of the event they tell of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    pub time: Timestamp,
+    pub bytes: &'a [u8],
+}
 
 /// Records in the order of their ids. Their bytes lie one after the other, ready to be a request's body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,8 +107,8 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::Batch;
+    use crate::model::record::Record;
     use crate::model::time::Timestamp;
-    use crate::spool::Record;
 
     fn batch(records: &[(i64, &str)]) -> Batch {
         let mut batch = Batch::default();

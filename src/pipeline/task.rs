@@ -1,0 +1,86 @@
+//! The task around the [`Pipeline`]: takes events, keeps the books on their fates, puts lines into the spool.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::Receiver;
+use tracing::{debug, warn};
+
+use super::{Fate, Pipeline};
+use crate::line::encode::encode;
+use crate::model::event::Event;
+use crate::model::fate::{Reason, Refused};
+use crate::model::record::Record;
+use crate::model::time::Timestamp;
+use crate::runtime::BEAT;
+use crate::spool::shared::Shared;
+use crate::status::board::Board;
+
+/// Runs until everybody who sends events is gone.
+pub async fn run(mut pipeline: Pipeline, mut arriving: Receiver<Vec<Event>>, spool: Shared, board: Arc<Board>) {
+    let mut lines = Lines::default();
+    let mut beat = tokio::time::interval(BEAT);
+    loop {
+        tokio::select! {
+            _ = beat.tick() => board.beat("pipeline", Instant::now()),
+            events = arriving.recv() => match events {
+                Some(events) => shape(&mut pipeline, &events, &mut lines, &spool, &board),
+                None => return,
+            },
+        }
+    }
+}
+
+/// The lines of one frame of events; its memory is used again for the next.
+#[derive(Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    places: Vec<(Timestamp, Range<usize>)>,
+    /// The spool was full the last time.
+    overflowed: bool,
+}
+
+fn shape(pipeline: &mut Pipeline, events: &[Event], lines: &mut Lines, spool: &Shared, board: &Board) {
+    lines.bytes.clear();
+    lines.places.clear();
+    for event in events {
+        match pipeline.handle(event) {
+            Fate::Filtered(reason) => board.books.filtered.add(reason, 1),
+            Fate::Duplicate => board.books.duplicates.add(1),
+            Fate::Point { point, omitted } => {
+                board.writes.omitted_fields.add(u64::from(omitted));
+                let start = lines.bytes.len();
+                match encode(point, &mut lines.bytes) {
+                    Ok(encoded) => {
+                        board.writes.adjusted_texts.add(u64::from(encoded.adjusted_texts));
+                        lines.bytes.push(b'\n');
+                        lines.places.push((point.time(), start..lines.bytes.len()));
+                    }
+                    Err(reason) => refuse(event, reason, board),
+                }
+            }
+        }
+    }
+    let records = lines.places.iter().map(|(time, place)| Record { time: *time, bytes: &lines.bytes[place.clone()] });
+    let lost = spool.append(records).lost;
+    if lost > 0 && !lines.overflowed {
+        warn!(
+            "the memory for points that wait is full: the oldest are dropped and counted until the target takes them"
+        );
+    }
+    lines.overflowed = lost > 0;
+}
+
+/// Counts, and says it aloud the first time: an entity that cannot be written repeats itself at every change.
+fn refuse(event: &Event, reason: Refused, board: &Board) {
+    let Event::Changed(change) = event else { unreachable!("only a change becomes a point") };
+    let (entity, why) = (&change.entity, reason.label());
+    let context = change.context.as_ref().map(tracing::field::display);
+    if board.books.refused.of(reason) == 0 {
+        warn!(entity.id = %entity, context, "cannot write {entity}: {why}; further ones are counted and shown at level debug");
+    } else {
+        debug!(entity.id = %entity, context, "cannot write {entity}: {why}");
+    }
+    board.books.refused.add(reason, 1);
+}
