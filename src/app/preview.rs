@@ -40,7 +40,7 @@ pub(super) fn run(settings: &Settings, wishes: &Preview) -> anyhow::Result<Exit>
 fn answer(pipeline: &mut Pipeline, state: &str, explain: bool) -> String {
     let change = match parse_state(state, clock::now()) {
         Ok(change) => change,
-        Err(err) => return format!("# refused: not a state as Home Assistant gives it: {err}"),
+        Err(err) => return format!("# refused: {err}"),
     };
     let reasons = pipeline.explain(&change);
     let event = Event::Changed(change);

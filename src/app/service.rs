@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::settings::Settings;
-use crate::influx::Target;
+use crate::config::settings::{self, Settings};
+use crate::influx::{Target, probe};
 use crate::ingest::hass;
 use crate::pipeline::Pipeline;
 use crate::runtime::clock;
@@ -17,12 +18,16 @@ use crate::runtime::group::{self, Group};
 use crate::runtime::signal::StopSignals;
 use crate::spool::shared::Shared;
 use crate::status::board::Board;
+use crate::status::snapshot::LinkState;
 use crate::web::{self, Surface};
 use crate::{deliver, pipeline};
 
 /// Frames of events on their way from Home Assistant to the pipeline. Sent by the session, received by the pipeline;
 /// when it is full the session waits, and its reader keeps frames in its own bounded queue.
 const EVENT_FRAMES: usize = 256;
+
+/// Between two greetings of a target that was not reached yet.
+const GREETING: Duration = Duration::from_secs(30);
 
 /// The listeners, bound before anything runs: a busy port is an error of the start, not of a task.
 pub(super) struct Doors {
@@ -78,11 +83,14 @@ pub(super) async fn run(
     let flush_for = settings.place.grace.mul_f32(0.8);
     let mut delivery = Group::new("delivery");
     match settings.target {
-        Some(target) => {
-            let target = Target::open(&target, &settings.delivery)?;
-            info!("writing to {}", target.describe());
-            delivery.spawn("delivery", |stop| {
-                deliver::run(target, spool.clone(), settings.delivery, flush_for, Arc::clone(&board), stop)
+        Some(named) => {
+            let target = Target::open(&named, &settings.delivery)?;
+            let (spool, board, settings) = (spool.clone(), Arc::clone(&board), settings.delivery);
+            delivery.spawn("delivery", |stop| async move {
+                tokio::join!(
+                    greet(&named, &settings, &board, &stop),
+                    deliver::run(target, spool, settings.clone(), flush_for, Arc::clone(&board), stop.clone()),
+                );
             });
         }
         None => {
@@ -143,6 +151,28 @@ pub(super) async fn run(
         Some(ended) => Err(ended.into()),
         None if late.is_empty() => Ok(()),
         None => bail!("not everything ended in time"),
+    }
+}
+
+/// Asks the target who it is until it was reached once: a home in which nothing happens is to be ready too.
+async fn greet(target: &settings::Target, delivery: &settings::Delivery, board: &Board, stop: &CancellationToken) {
+    while board.target.state() != LinkState::Connected {
+        let findings = tokio::select! {
+            () = stop.cancelled() => return,
+            findings = probe::probe(target, delivery) => findings,
+        };
+        // A batch may have been faster, and knows better.
+        if board.target.state() != LinkState::Connected {
+            let what = findings.first().map_or("", |found| &found.words);
+            match findings.iter().find(|found| !found.good) {
+                None => board.target.connected(what, clock::now()),
+                Some(fault) => board.target.failed(&fault.words, clock::now()),
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(GREETING) => {}
+        }
     }
 }
 
