@@ -4,13 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
 
-mod support;
-
-use std::sync::Arc;
-
 use ha_ingestor::config::settings::{Filter, MeasurementFrom, Schema};
-use ha_ingestor::model::entity::EntityId;
-use ha_ingestor::model::event::{Event, StateChange};
+use ha_ingestor::ingest::hass::protocol::parse_state;
+use ha_ingestor::line::encode::{Encoded, encode};
+use ha_ingestor::model::event::Event;
 use ha_ingestor::model::time::Timestamp;
 use ha_ingestor::pipeline::{Fate, Pipeline};
 
@@ -27,16 +24,13 @@ fn default_schema() -> Schema {
 
 fn check(schema: Schema, entity: &str, state: &str, attributes: &str, expected: &str) {
     let mut pipeline = Pipeline::new(&Filter::default(), schema);
-    let change = StateChange {
-        entity: EntityId::parse(entity).unwrap(),
-        state: state.into(),
-        attributes: Arc::new(support::attributes(attributes)),
-        last_updated: Timestamp::from_micros(1_771_093_805_123_456),
-        context: None,
-    };
+    let state = format!(r#"{{"entity_id": "{entity}", "state": "{state}", "attributes": {attributes}}}"#);
+    let change = parse_state(&state, Timestamp::from_micros(1_771_093_805_123_456)).unwrap();
     match pipeline.handle(&Event::Changed(change)) {
         Fate::Point { point, .. } => {
-            assert_eq!(format!("{} {}", support::line(point), point.time().as_nanos()), expected);
+            let mut line = Vec::new();
+            assert_eq!(encode(point, &mut line).unwrap(), Encoded::default(), "nothing had to be changed");
+            assert_eq!(String::from_utf8(line).unwrap(), expected);
         }
         other => panic!("{entity}: {other:?}"),
     }
