@@ -66,6 +66,7 @@ impl Process {
 }
 
 impl Drop for Process {
+    #[expect(clippy::print_stdout, reason = "the test runner shows it together with the failure")]
     fn drop(&mut self) {
         if thread::panicking() {
             println!("--- the end of the log of {}\n{}\n---", self.name, self.last_lines());
