@@ -6,24 +6,40 @@
 #![allow(clippy::disallowed_methods, reason = "tests are told by the environment where the real peers are")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
 
-mod support;
+mod support {
+    pub(crate) mod python;
+    pub(crate) mod skip;
+}
 
+use std::path::Path;
+
+use ha_ingestor::demo::json::push_value;
 use ha_ingestor::model::value::Value;
 use ha_ingestor::pipeline::glob::Glob;
 use ha_ingestor::pipeline::python::{number, text};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
-use support::{ask, quoted, to_json};
+use serde_json::json;
+use support::python::ask;
 
 /// Puts `values` to both sides: `question` is the JSON for Python, `ours` what we say to the same.
 fn compare<T>(kind: &str, values: &[T], question: impl Fn(&T) -> String, mut ours: impl FnMut(&T) -> Option<String>) {
-    let questions: Vec<_> = values.iter().map(|value| format!("[{}, {}]", quoted(kind), question(value))).collect();
-    let Some(answers) = ask("python3", "semantics.py", &questions) else { return };
+    let questions: Vec<_> = values.iter().map(|value| format!(r#"["{kind}", {}]"#, question(value))).collect();
+    let Some(answers) = ask(Path::new("python3"), "semantics.py", &questions) else { return };
     for ((value, question), answer) in values.iter().zip(&questions).zip(answers) {
-        let python: Option<String> = serde_json::from_str(&answer).unwrap();
-        assert_eq!(ours(value), python, "{question}");
+        assert_eq!(json!(ours(value)), answer, "{question}");
     }
+}
+
+fn quoted(text: &str) -> String {
+    json!(text).to_string()
+}
+
+fn to_json(value: &Value) -> String {
+    let mut json = String::new();
+    push_value(&mut json, value);
+    json
 }
 
 fn samples<S: Strategy>(count: usize, strategy: &S) -> Vec<S::Value> {

@@ -95,7 +95,7 @@ pub struct Filter {
 }
 
 /// Under which names things are written: the options of Home Assistant's own `influxdb` integration.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Schema {
     /// Where the name of a measurement comes from. Default: `unit_of_measurement`.
@@ -157,19 +157,6 @@ impl Default for InfluxDb {
             token: Secret::default(),
             verify_tls: true,
             ca_certificate: String::new(),
-        }
-    }
-}
-
-impl Default for Schema {
-    fn default() -> Self {
-        Self {
-            measurement: MeasurementFrom::UnitOfMeasurement,
-            default_measurement: String::new(),
-            override_measurement: String::new(),
-            tags: Vec::new(),
-            tags_attributes: Vec::new(),
-            ignore_attributes: Vec::new(),
         }
     }
 }

@@ -119,8 +119,8 @@ impl EntitySet {
     }
 }
 
-/// How an event becomes a point: the options of Home Assistant's own `influxdb` integration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How an event becomes a point: the options of Home Assistant's own `influxdb` integration, and its defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Schema {
     pub measurement: MeasurementFrom,
     pub default_measurement: Option<String>,
@@ -131,9 +131,10 @@ pub struct Schema {
     pub ignore_attributes: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MeasurementFrom {
+    #[default]
     UnitOfMeasurement,
     #[serde(rename = "domain__device_class")]
     DomainDeviceClass,

@@ -8,24 +8,23 @@
 //! then it is counted. Whatever else happens it stays and is tried again.
 
 mod closing;
+mod complaints;
 pub mod isolate;
-mod quiet;
 mod report;
 pub mod verdict;
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use tokio::time::{Instant, interval, sleep};
+use backon::ExponentialBackoff;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::settings;
 use crate::influx::Target;
 use crate::model::record::Batch;
-use crate::runtime::{BEAT, clock};
+use crate::runtime::alive::beating;
+use crate::runtime::{self, clock};
 use crate::spool::Limits;
 use crate::spool::shared::Shared;
 use crate::status::board::Board;
@@ -59,29 +58,13 @@ pub async fn run(
         settings,
         closing: Closing::new(stop, flush_for),
     };
-    beating(&board, delivery.run()).await;
+    // Every wait in it has its own end: it is alive for as long as it is polled.
+    beating(|| board.beat("delivery", std::time::Instant::now()), delivery.run()).await;
 }
 
-/// Every wait in the delivery has its own end, so it is alive for as long as it is polled.
-async fn beating(board: &Board, work: impl Future<Output = ()>) {
-    let mut work = pin!(work);
-    let mut beat = interval(BEAT);
-    loop {
-        tokio::select! {
-            () = &mut work => return,
-            _ = beat.tick() => board.beat("delivery", std::time::Instant::now()),
-        }
-    }
-}
-
-/// Each wait is drawn from the upper half of its step: `backon` adds up to the whole of a delay to it.
+/// Each wait is drawn from the upper half of its step.
 fn backoff(retry: settings::Retry) -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(retry.initial / 2)
-        .with_max_delay(retry.max / 2)
-        .without_max_times()
-        .with_jitter()
-        .build()
+    runtime::backoff::backoff(retry.initial / 2, retry.max / 2)
 }
 
 struct Delivery {

@@ -9,11 +9,12 @@ use tracing::{debug, error, info, warn};
 use crate::influx::{Answer, Sent};
 use crate::model::fate::Lost;
 use crate::runtime::clock;
+use crate::runtime::repeats::{Ended, Repeats, Worth};
 use crate::spool::shared::Shared;
 use crate::status::board::Board;
 
+use super::complaints::Complaints;
 use super::isolate::Settled;
-use super::quiet::{Complaints, Ended, Outage, Say};
 use super::verdict::Verdict;
 
 pub(super) struct Report {
@@ -21,7 +22,8 @@ pub(super) struct Report {
     spool: Shared,
     /// Batches so far. The number is the name of the current one in the log.
     batch: u64,
-    outage: Outage,
+    /// Failures by whether they need a person.
+    outage: Repeats<bool>,
     complaints: Complaints,
     /// What was last said about the target's kind.
     known_as: String,
@@ -33,7 +35,7 @@ impl Report {
             board,
             spool,
             batch: 0,
-            outage: Outage::default(),
+            outage: Repeats::default(),
             complaints: Complaints::default(),
             known_as: String::new(),
         }
@@ -64,7 +66,7 @@ impl Report {
     pub(super) fn reached(&mut self, name: String) {
         self.board.target.connected(&name, clock::now());
         let batch = self.batch;
-        if let Some(Ended { lasted, failures }) = self.outage.end(Instant::now().into_std()) {
+        if let Some(Ended { lasted, failures }) = self.outage.recovered(Instant::now().into_std()) {
             let held = self.spool.held().records;
             let lasted = spoken(lasted);
             info!(
@@ -84,15 +86,15 @@ impl Report {
         let batch = self.batch;
         let held = self.spool.held().records;
         match self.outage.failed(needs_a_person, Instant::now().into_std()) {
-            Some(Say::Begins) if needs_a_person => {
+            Worth::First if needs_a_person => {
                 error!(batch, held, "nothing can be written until somebody acts: {words}; {held} records are kept");
             }
-            Some(Say::Begins) => warn!(batch, held, "cannot write: {words}; {held} records are kept, trying again"),
-            Some(Say::StillFails { failures, lasts }) => {
+            Worth::First => warn!(batch, held, "cannot write: {words}; {held} records are kept, trying again"),
+            Worth::Again { failures, lasts } => {
                 let lasts = spoken(lasts);
                 warn!(batch, held, "still failing, {failures} times in {lasts}: {words}; {held} records are kept");
             }
-            None => debug!(batch, held, "cannot write: {words}"),
+            Worth::Nothing => debug!(batch, held, "cannot write: {words}"),
         }
     }
 

@@ -113,7 +113,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::{Fate, Pipeline};
-    use crate::config::settings::{self, MeasurementFrom};
+    use crate::config::settings;
     use crate::model::entity::EntityId;
     use crate::model::event::{Event, StateChange};
     use crate::model::fate::Reason as _;
@@ -123,15 +123,7 @@ mod tests {
     fn pipeline() -> Pipeline {
         let mut filter = settings::Filter::default();
         filter.exclude.entity_globs.push("*.hidden*".into());
-        let schema = settings::Schema {
-            measurement: MeasurementFrom::UnitOfMeasurement,
-            default_measurement: None,
-            override_measurement: None,
-            tags: Vec::new(),
-            tags_attributes: Vec::new(),
-            ignore_attributes: Vec::new(),
-        };
-        Pipeline::new(&filter, schema)
+        Pipeline::new(&filter, settings::Schema::default())
     }
 
     fn changed(entity: &str, state: &str, micros: i64) -> Event {

@@ -292,17 +292,6 @@ mod tests {
     use crate::model::time::Timestamp;
     use crate::model::value::Value;
 
-    fn options() -> settings::Schema {
-        settings::Schema {
-            measurement: MeasurementFrom::UnitOfMeasurement,
-            default_measurement: None,
-            override_measurement: None,
-            tags: Vec::new(),
-            tags_attributes: Vec::new(),
-            ignore_attributes: Vec::new(),
-        }
-    }
-
     fn change(state: &str, attributes: &[(&str, Value)]) -> StateChange {
         StateChange {
             entity: EntityId::parse("sensor.a").unwrap(),
@@ -339,19 +328,26 @@ mod tests {
     fn a_state_without_a_value_is_no_point() {
         let table = [("", Filtered::Empty), ("unknown", Filtered::Unknown), ("unavailable", Filtered::Unavailable)];
         for (state, reason) in table {
-            assert_eq!(Schema::new(options()).shape(&change(state, &[]), &mut Point::default()), Err(reason));
+            assert_eq!(
+                Schema::new(settings::Schema::default()).shape(&change(state, &[]), &mut Point::default()),
+                Err(reason)
+            );
         }
     }
 
     #[test]
     fn what_is_not_finite_is_left_out_and_counted() {
         let attributes = [("a", text("inf")), ("b", Value::Int(1)), ("value", Value::Int(7))];
-        let omitted = check(options(), "nan", &attributes, "sensor.a; domain=sensor entity_id=a; b=1 value_=7");
+        let omitted =
+            check(settings::Schema::default(), "nan", &attributes, "sensor.a; domain=sensor entity_id=a; b=1 value_=7");
         assert_eq!(omitted, 2);
-        assert_eq!(check(options(), "1", &[], "sensor.a; domain=sensor entity_id=a; value=1"), 0);
+        assert_eq!(check(settings::Schema::default(), "1", &[], "sensor.a; domain=sensor entity_id=a; value=1"), 0);
         // The field that loses its name to a number that is not finite goes with it.
         let attributes = [("value_", Value::Int(7)), ("value", text("nan"))];
-        assert_eq!(check(options(), "1", &attributes, "sensor.a; domain=sensor entity_id=a; value=1"), 1);
+        assert_eq!(
+            check(settings::Schema::default(), "1", &attributes, "sensor.a; domain=sensor entity_id=a; value=1"),
+            1
+        );
     }
 
     #[test]
@@ -359,7 +355,7 @@ mod tests {
         let options = settings::Schema {
             tags: vec![("site".into(), "my\nhome".into())],
             tags_attributes: vec!["room".into()],
-            ..options()
+            ..settings::Schema::default()
         };
         let attributes =
             [("unit_of_measurement", text("k\nW")), ("room", text("a\r\nb")), ("note", text("c\u{2028}d"))];
@@ -371,7 +367,7 @@ mod tests {
     fn a_number_named_time_takes_the_next_free_name() {
         let attributes = [("time", text("10:30")), ("time_", Value::Int(1)), ("time__", Value::Int(2))];
         let expected = "sensor.a; domain=sensor entity_id=a; time_=1 time__=2 time___=1030 time_str=\"10:30\" value=0";
-        check(options(), "0", &attributes, expected);
+        check(settings::Schema::default(), "0", &attributes, expected);
     }
 
     #[test]
@@ -379,7 +375,7 @@ mod tests {
         let attributes = [("a_str", Value::Int(5)), ("a", text("x")), ("state", text("on")), ("value", text("v"))];
         let expected =
             "sensor.a; domain=sensor entity_id=a; a_str=\"x\" state=\"on\" state__str=\"on\" value=1 value__str=\"v\"";
-        check(options(), "on", &attributes, expected);
+        check(settings::Schema::default(), "on", &attributes, expected);
     }
 
     #[test]
@@ -388,7 +384,7 @@ mod tests {
             tags: vec![("domain".into(), "xx".into()), ("empty".into(), String::new())],
             tags_attributes: vec!["entity_id".into(), "domain".into(), "on".into()],
             ignore_attributes: vec!["on".into()],
-            ..options()
+            ..settings::Schema::default()
         };
         let attributes = [("entity_id", Value::Null), ("domain", text("yy")), ("on", Value::Bool(true))];
         check(options, "1", &attributes, "sensor.a; domain=xx on=True; value=1");
@@ -399,7 +395,7 @@ mod tests {
         let attributes = [("icon", text("mdi:a")), ("name", text("Hall 12")), ("gone", text("Hall 12"))];
         let options = settings::Schema {
             ignore_attributes: vec!["name_str".into(), "icon_str".into(), "gone".into()],
-            ..options()
+            ..settings::Schema::default()
         };
         check(options, "1", &attributes, "sensor.a; domain=sensor entity_id=a; name=12 value=1");
     }
@@ -413,7 +409,7 @@ mod tests {
         let all = settings::Schema {
             default_measurement: Some("default".into()),
             override_measurement: Some("override".into()),
-            ..options()
+            ..settings::Schema::default()
         };
         let fallback = settings::Schema { override_measurement: Some(String::new()), ..all.clone() };
         let table = [
@@ -421,8 +417,8 @@ mod tests {
             (&fallback, UnitOfMeasurement, &unit, Source::Unit, "W"),
             (&fallback, UnitOfMeasurement, &odd, Source::Unit, "False"),
             (&fallback, UnitOfMeasurement, &class, Source::Default, "default"),
-            (&options(), UnitOfMeasurement, &class, Source::EntityId, "sensor.a"),
-            (&options(), UnitOfMeasurement, &[], Source::EntityId, "sensor.a"),
+            (&settings::Schema::default(), UnitOfMeasurement, &class, Source::EntityId, "sensor.a"),
+            (&settings::Schema::default(), UnitOfMeasurement, &[], Source::EntityId, "sensor.a"),
             (&fallback, EntityId, &unit, Source::EntityId, "sensor.a"),
             (&fallback, DomainDeviceClass, &unit, Source::Domain, "sensor"),
             (&fallback, DomainDeviceClass, &class, Source::DeviceClass, "sensor__"),

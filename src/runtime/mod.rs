@@ -1,8 +1,11 @@
-//! What any service needs and no domain: groups of tasks, the end, the clock, the log.
+//! What any service needs and no domain: groups of tasks, the end, the clock, the log, patience.
 
+pub mod alive;
+pub mod backoff;
 pub mod clock;
 pub mod group;
 pub mod logging;
+pub mod repeats;
 pub mod signal;
 
 use std::time::Duration;

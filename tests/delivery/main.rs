@@ -8,3 +8,13 @@ mod fake;
 mod peers;
 mod stories;
 mod tls;
+
+#[path = "../support"]
+mod support {
+    pub(crate) mod http;
+    pub(crate) mod influxd;
+    pub(crate) mod peer;
+    pub(crate) mod process;
+    pub(crate) mod skip;
+    pub(crate) mod victoria_metrics;
+}

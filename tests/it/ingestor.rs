@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::http;
-use crate::process::{Process, free_port, wait_until};
+use crate::support::http;
+use crate::support::process::{Process, free_address, wait_until};
 
 /// What the Supervisor gives an add-on between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ impl Ingestor {
         let data = TempDir::new().unwrap();
         let file = data.path().join("options.json");
         fs::write(&file, options.to_string()).unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let address = free_address();
         let mut command = Command::new(binary());
         command.arg("run").arg("--options").arg(file).arg("--data-dir").arg(data.path().join("data"));
         command.arg("--listen").arg(address.to_string());

@@ -8,9 +8,10 @@ use serde_json::json;
 
 use crate::ingestor::Ingestor;
 use crate::peers::home_assistant::{Change, HomeAssistant, Load, Setup};
-use crate::peers::influxd::Influxd;
-use crate::peers::victoria_metrics::{Samples, VictoriaMetrics};
-use crate::process::wait_until;
+use crate::points::points;
+use crate::support::influxd::Influxd;
+use crate::support::process::wait_until;
+use crate::support::victoria_metrics::VictoriaMetrics;
 
 const DATABASE: &str = "home_assistant";
 const LOAD: Load = Load { count: 1_500, rate: 100, entities: 300, seed: 2, nasty: false };
@@ -85,7 +86,7 @@ fn wait_until_complete<Has: Fn(&Change) -> bool>(database: &str, ledger: &[Chang
 
 /// Entity and microseconds of every point.
 fn stored_in_influxdb(influxd: &Influxd) -> BTreeSet<(String, i64)> {
-    let points = influxd.points(DATABASE, 0, i64::MAX);
+    let points = points(influxd, DATABASE, 0, i64::MAX);
     let entity = |tags: &BTreeMap<String, String>| format!("{}.{}", tags["domain"], tags["entity_id"]);
     points.keys().map(|place| (entity(&place.series.tags), place.time / 1_000)).collect()
 }
@@ -93,11 +94,9 @@ fn stored_in_influxdb(influxd: &Influxd) -> BTreeSet<(String, i64)> {
 /// Entity, milliseconds and number of every sample of the field `value`.
 fn stored_in_victoria(victoria: &VictoriaMetrics) -> BTreeMap<(String, i64), f64> {
     let mut stored = BTreeMap::new();
-    for Samples { metric, values, timestamps } in victoria.export() {
-        if metric.name.ends_with("_value") {
-            let entity = format!("{}.{}", metric.domain, metric.entity_id);
-            stored.extend(timestamps.into_iter().map(|time| (entity.clone(), time)).zip(values));
-        }
+    for (labels, samples) in victoria.export(r#"{__name__=~".*_value"}"#) {
+        let entity = format!("{}.{}", labels["domain"], labels["entity_id"]);
+        stored.extend(samples.into_iter().map(|(time, number)| ((entity.clone(), time), number)));
     }
     stored
 }

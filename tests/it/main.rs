@@ -1,17 +1,31 @@
-//! Stories with real peers: Home Assistant, InfluxDB, VictoriaMetrics and Prometheus' own checker.
+//! Everything that needs a real peer: Home Assistant, InfluxDB, VictoriaMetrics or Prometheus' own checker.
 //!
-//! `make peers` puts them under `target/peers`; [`peers`] starts each of them on a free port of the loopback with its
-//! data in a folder that goes with it. A peer that is not there is one loud line, and the test that wanted it does
-//! nothing; with `CI` set that is a failure.
+//! `make peers` puts them under `target/peers`; each is started on a free port of the loopback with its data in a
+//! folder that goes with it. A peer that is not there is one loud line, and the test that wanted it does nothing; with
+//! `CI` set that is a failure.
 
 #![allow(clippy::disallowed_methods, reason = "tests are told by the environment where the real peers are")]
 #![allow(unreachable_pub, reason = "nothing is reachable from outside of a test binary")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "all of this is test code, helpers included")]
 
-mod http;
+mod converter;
 mod ingestor;
 mod ledger;
+mod lines;
 mod metrics;
 mod parity;
 mod peers;
-mod process;
+mod points;
+
+#[path = "../support"]
+mod support {
+    pub(crate) mod http;
+    pub(crate) mod influxd;
+    pub(crate) mod nasty;
+    pub(crate) mod peer;
+    pub(crate) mod process;
+    pub(crate) mod python;
+    pub(crate) mod reading;
+    pub(crate) mod skip;
+    pub(crate) mod victoria_metrics;
+}

@@ -15,25 +15,25 @@ pub mod states;
 #[cfg(test)]
 mod story;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::settings::{Filter, HomeAssistant};
 use crate::model::event::Event;
-use crate::runtime::{BEAT, clock};
+use crate::runtime::repeats::{Repeats, Worth};
+use crate::runtime::{alive, clock};
 use crate::status::board::Board;
 
 use conversation::{Conversation, End};
 use protocol::{Command, decode, encode};
-use retry::{Pauses, Repeats, Retry, Worth};
+use retry::{Pauses, Retry};
 use session::{Action, Ended, Input, Patience, Session};
 use socket::{ConnectError, ReadEnd, Socket};
 use states::States;
@@ -126,9 +126,9 @@ async fn run_within(
             }
         };
         if live.is_some() {
-            repeats.recovered();
+            repeats.recovered(Instant::now().into_std());
         }
-        report(&failure, &id, &board, repeats.failed(&failure.to_string(), epoch.elapsed()));
+        report(&failure, &id, &board, repeats.failed(failure.to_string(), Instant::now().into_std()));
         let pause = match failure {
             Failure::Ended(Ended::WrongToken(_)) => retry.after_wrong_token(),
             _ => retry.after_session(live),
@@ -163,23 +163,15 @@ fn report(failure: &Failure, session: &str, board: &Board, worth: Worth) {
         Worth::First if starting => info!(session, "{failure}: waiting for it"),
         Worth::First if matches!(failure, Failure::Ended(Ended::WrongToken(_))) => error!(session, "{failure}"),
         Worth::First => warn!(session, "{failure}; trying again"),
-        Worth::Again { times, within } => {
-            warn!(session, "still failing, {times} times in {} min: {failure}", within.as_secs() / 60);
+        Worth::Again { failures, lasts } => {
+            warn!(session, "still failing, {failures} times in {} min: {failure}", lasts.as_secs() / 60);
         }
     }
 }
 
-/// Does `work`, and says all the while that the task is alive: it waits for somebody else.
+/// Does `work`, which waits for somebody else.
 async fn beating<F: Future>(board: &Board, work: F) -> F::Output {
-    let mut work = pin!(work);
-    let mut beats = interval(BEAT);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            _ = beats.tick() => board.beat(TASK, std::time::Instant::now()),
-        }
-    }
+    alive::beating(|| board.beat(TASK, std::time::Instant::now()), work).await
 }
 
 /// Short, and different for every session of every run: the second it began at, in base 36, and a number.

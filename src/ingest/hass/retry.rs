@@ -1,10 +1,10 @@
-//! When to try again, and when to say so.
-//!
-//! Pure, but for the dice: the delays are jittered, so that many ingestors do not return all at once.
+//! When to try again. Pure, but for the dice of the pauses.
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
+
+use crate::runtime;
 
 /// The pauses between sessions.
 #[derive(Debug, Clone, Copy)]
@@ -56,58 +56,14 @@ impl Retry {
 }
 
 fn backoff(pauses: Pauses) -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_min_delay(pauses.first)
-        .with_max_delay(pauses.longest)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
-
-/// Decides which of many equal failures are worth a line in the log: the first, and then one in ten minutes.
-#[derive(Debug, Default)]
-pub struct Repeats {
-    text: String,
-    times: u64,
-    began: Duration,
-    last_said: Duration,
-}
-
-/// What is worth saying about a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Worth {
-    First,
-    Again { times: u64, within: Duration },
-    Nothing,
-}
-
-impl Repeats {
-    const EVERY: Duration = Duration::from_mins(10);
-
-    pub fn failed(&mut self, text: &str, now: Duration) -> Worth {
-        if self.times == 0 || self.text != text {
-            *self = Self { text: text.to_owned(), times: 1, began: now, last_said: now };
-            return Worth::First;
-        }
-        self.times += 1;
-        if now.saturating_sub(self.last_said) < Self::EVERY {
-            return Worth::Nothing;
-        }
-        self.last_said = now;
-        Worth::Again { times: self.times, within: now.saturating_sub(self.began) }
-    }
-
-    /// It works again: the next failure is a new one.
-    pub fn recovered(&mut self) {
-        *self = Self::default();
-    }
+    runtime::backoff::backoff(pauses.first, pauses.longest)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Pauses, Repeats, Retry, Worth};
+    use super::{Pauses, Retry};
 
     #[test]
     fn pauses_grow_to_the_longest_and_never_above() {
@@ -128,19 +84,5 @@ mod tests {
         assert!(retry.after_session(Some(Duration::from_secs(1))) >= Duration::from_secs(29));
         assert_eq!(retry.after_session(Some(Duration::from_mins(1))), Duration::ZERO);
         assert!(retry.after_session(None) <= Duration::from_secs(1));
-    }
-
-    #[test]
-    fn the_same_failure_is_said_once_and_then_every_ten_minutes() {
-        let mut repeats = Repeats::default();
-        let at = Duration::from_secs;
-        assert_eq!(repeats.failed("refused", at(100)), Worth::First);
-        assert_eq!(repeats.failed("refused", at(130)), Worth::Nothing);
-        assert_eq!(repeats.failed("refused", at(700)), Worth::Again { times: 3, within: at(600) });
-        assert_eq!(repeats.failed("refused", at(1_299)), Worth::Nothing);
-        assert_eq!(repeats.failed("refused", at(1_300)), Worth::Again { times: 5, within: at(1_200) });
-        assert_eq!(repeats.failed("no such host", at(1_301)), Worth::First);
-        repeats.recovered();
-        assert_eq!(repeats.failed("no such host", at(1_302)), Worth::First);
     }
 }

@@ -1,18 +1,19 @@
-//! Are these the same points? Where they are not, is it one of the ways that nobody outside of Home Assistant can help?
+//! Are these the same points? Where they are not, is it for one of the reasons that are known?
 //!
 //! The built-in integration sees Python objects, we see the JSON made of them. Numbers, names, tags and times survive
-//! that; a few texts do not. [`Way`] names every way there is, and a text is excused only if undoing named ways turns
-//! the one into the other exactly. Everything else is a difference.
+//! that; a few texts do not. And it writes two things that a database cannot read. [`Way`] names every way there is,
+//! and a text is excused only if undoing named ways turns the one into the other exactly. Everything else is a
+//! difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::peers::influxd::{Field, Fields, Place, Points};
+use crate::points::{Field, Fields, Place, Points};
 
-/// How JSON, or the stream of differences that we read, changes a text.
+/// How JSON, or the stream of differences that we read, changes a text; and what we write otherwise on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
     /// `(1, 2)` arrives as `[1, 2]`.
@@ -27,7 +28,15 @@ pub enum Way {
     LineBreak,
     /// A value that equals the one before, as `1 == 1.0 == True`, is not reported, so the text is still the old one.
     EqualNotReported,
+    /// We write `"` in the name of a field as `'`: VictoriaMetrics loses the line otherwise.
+    QuotationMarkInKey,
+    /// A state such as `nan` or `1e400`: InfluxDB refuses the whole line of the built-in integration for its `value`. We
+    /// leave the `value` out and write the rest.
+    StateNotANumber,
 }
+
+/// The entities and times, in nanoseconds, at which the home had a state that is a number, but not a finite one.
+pub type NotFinite = BTreeSet<(String, i64)>;
 
 #[derive(Debug, Default)]
 pub struct Report {
@@ -43,7 +52,7 @@ pub struct Report {
 /// The texts of the points before this one in the same series: of the built-in integration, of ours.
 type Before<'a> = BTreeMap<&'a str, (&'a str, &'a str)>;
 
-pub fn compare(builtin: &Points, ours: &Points) -> Report {
+pub fn compare(builtin: &Points, ours: &Points, not_finite: &NotFinite) -> Report {
     let mut report = Report::default();
     let mut before = Before::new();
     let mut series = None;
@@ -57,42 +66,75 @@ pub fn compare(builtin: &Points, ours: &Points) -> Report {
             None => report.differences.push(format!("only built-in: {place}")),
         }
     }
-    for place in ours.keys().filter(|place| !builtin.contains_key(place)) {
-        report.differences.push(format!("only ours: {place}"));
+    let mut unseen = not_finite.clone();
+    for (place, fields) in ours {
+        let was_not_finite = entity(place).is_some_and(|entity| unseen.remove(&(entity, place.time)));
+        if builtin.contains_key(place) {
+            continue;
+        }
+        if was_not_finite && !fields.contains_key("value") {
+            report.excuse(Way::StateNotANumber, || place.to_string());
+        } else {
+            report.differences.push(format!("only ours: {place}"));
+        }
     }
+    // The built-in integration cannot tell that we lost one of these.
+    report.differences.extend(unseen.iter().map(|(entity, time)| format!("only in the ledger: {entity} {time}")));
     report
+}
+
+fn entity(place: &Place) -> Option<String> {
+    let tags = &place.series.tags;
+    Some(format!("{}.{}", tags.get("domain")?, tags.get("entity_id")?))
 }
 
 impl Report {
     fn point<'a>(&mut self, place: &Place, builtin: &'a Fields, ours: &'a Fields, before: &mut Before<'a>) {
         self.points += 1;
+        let mut done = BTreeSet::new();
+        for (name, renamed) in builtin.keys().map(|name| (name, name.replace('"', "'"))) {
+            if let Some((our_name, value)) = ours.get_key_value(&renamed)
+                && !builtin.contains_key(&renamed)
+                && is_same(&builtin[name], value)
+            {
+                let first = || format!("{place}\n    {name}: as {our_name} with {value}");
+                self.excuse(Way::QuotationMarkInKey, first);
+                done.extend([name, our_name]);
+            }
+        }
         let names = builtin.keys().chain(ours.keys().filter(|name| !builtin.contains_key(*name)));
-        for name in names {
+        for name in names.filter(|name| !done.contains(name)) {
+            let mut excuse = |way| self.excuse(way, || describe(place, name, builtin, ours));
             match (builtin.get(name), ours.get(name)) {
                 (Some(Field::Number(a)), Some(Field::Number(b))) if a.to_bits() == b.to_bits() => self.numbers += 1,
                 (Some(Field::Text(a)), Some(Field::Text(b))) => {
-                    self.texts += 1;
                     match ways(a, b).or_else(|| not_reported(a, b, before.get(name.as_str()).copied())) {
-                        Some(ways) => ways.iter().for_each(|way| self.excuse(*way, place, name, builtin, ours)),
+                        Some(ways) => ways.into_iter().for_each(excuse),
                         None => self.differ(place, name, builtin, ours),
                     }
+                    self.texts += 1;
                     before.insert(name, (a, b));
                 }
-                (None, Some(Field::Text(b))) if b == "None" && is_alone(name, builtin) => {
-                    self.excuse(Way::NotFinite, place, name, builtin, ours);
-                }
+                (None, Some(Field::Text(b))) if b == "None" && is_alone(name, builtin) => excuse(Way::NotFinite),
                 _ => self.differ(place, name, builtin, ours),
             }
         }
     }
 
-    fn excuse(&mut self, way: Way, place: &Place, name: &str, builtin: &Fields, ours: &Fields) {
-        let first = || describe(place, name, builtin, ours);
+    fn excuse(&mut self, way: Way, first: impl FnOnce() -> String) {
         self.excused.entry(way).or_insert_with(|| (0, first())).0 += 1;
     }
 
     fn differ(&mut self, place: &Place, name: &str, builtin: &Fields, ours: &Fields) {
         self.differences.push(describe(place, name, builtin, ours));
+    }
+}
+
+/// Numbers to the last bit.
+fn is_same(a: &Field, b: &Field) -> bool {
+    match (a, b) {
+        (Field::Number(a), Field::Number(b)) => a.to_bits() == b.to_bits(),
+        (a, b) => a == b,
     }
 }
 
@@ -208,8 +250,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Way, compare, outside_quotes, ways};
-    use crate::peers::influxd::{Field, Fields, Place, Points, Series};
+    use super::{NotFinite, Report, Way, compare, outside_quotes, ways};
+    use crate::points::{Field, Fields, Place, Points, Series};
 
     fn place(time: i64) -> Place {
         let tags = BTreeMap::from([("entity_id".to_owned(), "x".to_owned())]);
@@ -224,17 +266,22 @@ mod tests {
         Field::Text(value.to_owned())
     }
 
+    fn fields(fields: &[(&str, Field)]) -> Fields {
+        fields.iter().map(|(name, field)| ((*name).to_owned(), field.clone())).collect()
+    }
+
     fn points<const N: usize>(points: [(i64, &[(&str, Field)]); N]) -> Points {
-        let fields = |fields: &[(&str, Field)]| -> Fields {
-            fields.iter().map(|(name, field)| ((*name).to_owned(), field.clone())).collect()
-        };
         points.into_iter().map(|(time, named)| (place(time), fields(named))).collect()
     }
 
     /// What is excused, and how many differences there are.
     #[track_caller]
     fn check(builtin: &Points, ours: &Points, excused: &[Way], differences: usize) {
-        let report = compare(builtin, ours);
+        check_report(&compare(builtin, ours, &NotFinite::new()), excused, differences);
+    }
+
+    #[track_caller]
+    fn check_report(report: &Report, excused: &[Way], differences: usize) {
         assert_eq!(report.excused.keys().copied().collect::<Vec<_>>(), excused, "{report}");
         assert_eq!(report.differences.len(), differences, "{report}");
     }
@@ -248,7 +295,7 @@ mod tests {
     fn equal_points_are_equal() {
         let same = points([(1, &[("value", number(21.5)), ("a_str", text("b"))]), (2, &[("value", number(-0.0))])]);
         check(&same, &same, &[], 0);
-        assert_eq!(compare(&same, &same).points, 2);
+        assert_eq!(compare(&same, &same, &NotFinite::new()).points, 2);
     }
 
     #[test]
@@ -287,6 +334,37 @@ mod tests {
             let two = points([(1, &[("value", number(1.0)), field])]);
             check(&one, &two, &[], 1);
             check(&two, &one, &[], 1);
+        }
+    }
+
+    #[test]
+    fn a_quotation_mark_in_a_name_is_excused_only_as_an_apostrophe_with_the_same_value() {
+        let one = |name: &str, value: Field| points([(1, &[("value", number(1.0)), (name, value)])]);
+        for value in [number(4.0), text("x"), Field::Boolean(true)] {
+            check(&one("a\"b\"", value.clone()), &one("a'b'", value), &[Way::QuotationMarkInKey], 0);
+        }
+        check(&one("a\"b", number(4.0)), &one("a'b", number(5.0)), &[], 2);
+        check(&one("a\"b", number(0.0)), &one("a'b", number(-0.0)), &[], 2);
+        check(&one("a\"b", text("(1, 2)")), &one("a'b", text("[1, 2]")), &[], 2);
+        check(&one("a'b", number(4.0)), &one("a\"b", number(4.0)), &[], 2);
+        check(&one("a\"b", number(4.0)), &one("a_b", number(4.0)), &[], 2);
+        let both = points([(1, &[("a\"b", number(4.0)), ("a'b", number(4.0))])]);
+        check(&both, &points([(1, &[("a'b", number(4.0))])]), &[], 1);
+    }
+
+    #[test]
+    fn a_point_that_only_we_have_is_excused_only_without_value_where_the_state_was_not_finite() {
+        let mut place = place(7_000);
+        place.series.tags.insert("domain".to_owned(), "sensor".to_owned());
+        let at = |fields: &[(&str, Field)]| Points::from([(place.clone(), self::fields(fields))]);
+        let ledger = NotFinite::from([("sensor.x".to_owned(), 7_000)]);
+        let without = at(&[("a_str", text("b"))]);
+        check_report(&compare(&Points::new(), &without, &ledger), &[Way::StateNotANumber], 0);
+        check_report(&compare(&Points::new(), &at(&[("value", number(1.0))]), &ledger), &[], 1);
+        check_report(&compare(&Points::new(), &Points::new(), &ledger), &[], 1);
+        for (entity, time) in [("sensor.x", 7_001), ("sensor.y", 7_000)] {
+            let other = NotFinite::from([(entity.to_owned(), time)]);
+            check_report(&compare(&Points::new(), &without, &other), &[], 2);
         }
     }
 
@@ -360,6 +438,6 @@ mod tests {
     fn check_never_panics(builtin: &str, ours: &str) {
         let one = points([(1, &[("a_str", text(builtin))]), (2, &[("a_str", text(ours))])]);
         let two = points([(1, &[("a_str", text(ours))]), (2, &[("a_str", text(ours))])]);
-        let _ = compare(&one, &two);
+        let _ = compare(&one, &two, &NotFinite::new());
     }
 }

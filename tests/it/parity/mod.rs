@@ -11,10 +11,13 @@ use ha_ingestor::runtime::clock;
 use serde_json::json;
 
 use crate::ingestor::Ingestor;
-use crate::peers::home_assistant::{HomeAssistant, Load, Setup};
-use crate::peers::influxd::{Influxd, Points};
+use crate::peers::home_assistant::{Change, HomeAssistant, Load, Setup};
 use crate::peers::prometheus;
-use crate::process::wait_until;
+use crate::points::{Points, field_types, points};
+use crate::support::influxd::Influxd;
+use crate::support::process::wait_until;
+
+use self::compare::{NotFinite, compare};
 
 const BUILTIN: &str = "builtin";
 const OURS: &str = "ours";
@@ -27,7 +30,7 @@ fn the_built_in_integration_and_we_write_the_same_points() {
     let Some(influxd) = Influxd::start() else { return };
     influxd.create_database(BUILTIN);
     influxd.create_database(OURS);
-    let setup = Setup { demo: true, influxdb: Some((influxd.port(), BUILTIN)) };
+    let setup = Setup { demo: true, influxdb: Some((influxd.address.port(), BUILTIN)) };
     let Some(home) = HomeAssistant::start(setup) else { return };
     let mut ingestor = Ingestor::start(&json!({
         "home_assistant": {"url": home.url(), "token": home.token()},
@@ -39,11 +42,11 @@ fn the_built_in_integration_and_we_write_the_same_points() {
     let from = clock::now().as_nanos();
     stimulus::call_services(&home);
     stimulus::set_states(&home);
-    home.load(Load { count: 2_000, rate: 200, entities: 300, seed: 1, nasty: true });
+    let ledger = home.load(Load { count: 2_000, rate: 200, entities: 300, seed: 1, nasty: true });
     let to = clock::now().as_nanos();
 
-    let (builtin, ours) = wait_until_quiet(|| (influxd.points(BUILTIN, from, to), influxd.points(OURS, from, to)));
-    let report = compare::compare(&builtin, &ours);
+    let (builtin, ours) = wait_until_quiet(|| (points(&influxd, BUILTIN, from, to), points(&influxd, OURS, from, to)));
+    let report = compare(&builtin, &ours, &not_finite(&ledger));
     // Past the capture of the test harness: how far the two agree is a result, not noise.
     writeln!(io::stderr(), "{report}").unwrap();
     assert!(report.points > 2_000, "the home was too quiet to prove anything: {} points", report.points);
@@ -54,6 +57,11 @@ fn the_built_in_integration_and_we_write_the_same_points() {
     ingestor.stop();
 }
 
+fn not_finite(ledger: &[Change]) -> NotFinite {
+    let changes = ledger.iter().filter(|change| change.state.parse().is_ok_and(|number: f64| !number.is_finite()));
+    changes.map(|change| (change.entity_id.clone(), change.micros * 1_000)).collect()
+}
+
 /// Changes something until both databases have heard of it.
 fn wait_until_both_listen(home: &HomeAssistant, influxd: &Influxd) {
     for database in [BUILTIN, OURS] {
@@ -61,7 +69,7 @@ fn wait_until_both_listen(home: &HomeAssistant, influxd: &Influxd) {
         wait_until(&format!("a change arrives in {database}"), Duration::from_mins(1), || {
             level += 1;
             home.call("input_number.set_value", &json!({"entity_id": "input_number.level", "value": level}));
-            let points = influxd.points(database, 0, i64::MAX);
+            let points = points(influxd, database, 0, i64::MAX);
             points.keys().any(|place| place.series.measurement == "W").then_some(())
         });
     }
@@ -83,6 +91,6 @@ fn wait_until_quiet(mut ask: impl FnMut() -> (Points, Points)) -> (Points, Point
 
 /// The types of those fields of `database` that `other` has too.
 fn shared_types(influxd: &Influxd, database: &str, other: &str) -> BTreeMap<(String, String), String> {
-    let other = influxd.field_types(other);
-    influxd.field_types(database).into_iter().filter(|(field, _)| other.contains_key(field)).collect()
+    let other = field_types(influxd, other);
+    field_types(influxd, database).into_iter().filter(|(field, _)| other.contains_key(field)).collect()
 }

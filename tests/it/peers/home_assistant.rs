@@ -11,9 +11,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::find;
-use crate::http;
-use crate::process::{Process, free_port, wait_until};
+use crate::support::http;
+use crate::support::peer::find;
+use crate::support::process::{Process, free_address, wait_until};
 
 /// A boot takes a core for 12 s and 200 MB: one home at a time.
 static ONE_HOME: Mutex<()> = Mutex::new(());
@@ -73,10 +73,10 @@ impl Change {
 impl HomeAssistant {
     /// Boots it and makes its owner; it is in state RUNNING.
     pub fn start(setup: Setup) -> Option<Self> {
-        let python = find("HA_INGESTOR_TEST_HASS_PYTHON", "home-assistant/bin/python")?;
+        let python = python()?;
         let turn = ONE_HOME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = TempDir::new().unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let address = free_address();
         fs::write(folder.path().join("configuration.yaml"), configuration(address.port(), setup)).unwrap();
         // Python leaves compiled files beside its sources: not in the checkout.
         copy_loadgen_to(&folder.path().join("custom_components/loadgen"));
@@ -148,8 +148,7 @@ impl HomeAssistant {
         });
         let code = created["auth_code"].as_str().unwrap();
         let grant = [("grant_type", "authorization_code"), ("code", code), ("client_id", &client)];
-        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
-        let granted = http::post(self.address, "/auth/token", &headers, &http::form(&grant)).unwrap().json();
+        let granted = http::post(self.address, "/auth/token", &[http::FORM], &http::form(&grant)).unwrap().json();
         granted["access_token"].as_str().unwrap().to_owned()
     }
 
@@ -167,6 +166,11 @@ impl HomeAssistant {
         let headers = [JSON[0], ("Authorization", authorization.as_str())];
         http::post(self.address, path, &headers, body).expect("Home Assistant answers")
     }
+}
+
+/// The Python that has the package `homeassistant`.
+pub fn python() -> Option<PathBuf> {
+    find("HA_INGESTOR_TEST_HASS_PYTHON", "home-assistant/bin/python")
 }
 
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];

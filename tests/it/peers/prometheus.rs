@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::find;
+use crate::support::peer::find;
 
 /// Panics with what `promtool check metrics` says, if it says anything.
 pub fn check_metrics(page: &str) {

@@ -1,7 +1,7 @@
 //! A program that a test starts, and that never outlives the test.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// How much of its log a program shows when the test fails.
 const LINES_SHOWN: usize = 60;
 
-pub struct Process {
+pub(crate) struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
@@ -18,7 +18,7 @@ pub struct Process {
 
 impl Process {
     /// Starts the program; what it prints goes to the end of `log`.
-    pub fn start(name: &'static str, command: &mut Command, log: &Path) -> Self {
+    pub(crate) fn start(name: &'static str, command: &mut Command, log: &Path) -> Self {
         let output = File::options().create(true).append(true).open(log).expect("the test's own folder takes files");
         let errors = output.try_clone().unwrap();
         let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
@@ -27,14 +27,14 @@ impl Process {
     }
 
     /// Panics with the end of the log if the program is gone.
-    pub fn must_run(&mut self) {
+    pub(crate) fn must_run(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("{} ended ({status}):\n{}", self.name, self.last_lines());
         }
     }
 
     /// SIGTERM. `None` if it is still there after the grace.
-    pub fn terminate(&mut self, grace: Duration) -> Option<ExitStatus> {
+    pub(crate) fn terminate(&mut self, grace: Duration) -> Option<ExitStatus> {
         // Once it was waited for, its id may be another's.
         if let Some(status) = self.child.try_wait().unwrap() {
             return Some(status);
@@ -52,7 +52,7 @@ impl Process {
     }
 
     /// SIGKILL.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -66,6 +66,7 @@ impl Process {
 }
 
 impl Drop for Process {
+    #[expect(clippy::print_stdout, reason = "the test runner shows it together with the failure")]
     fn drop(&mut self) {
         if thread::panicking() {
             println!("--- the end of the log of {}\n{}\n---", self.name, self.last_lines());
@@ -76,13 +77,13 @@ impl Drop for Process {
     }
 }
 
-/// A port that nobody has at the moment.
-pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+/// A port of the loopback that nobody has at the moment.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
 }
 
 /// Asks until there is an answer; panics with `what` when there is none in time.
-pub fn wait_until<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_until<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = ask() {

@@ -11,30 +11,33 @@ use serde_json::Value;
 /// Long, because a service of Home Assistant answers when it is done.
 const PATIENCE: Duration = Duration::from_mins(3);
 
+/// The header of a body that [`form`] made.
+pub(crate) const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
+
 #[derive(Debug)]
-pub struct Response {
-    pub status: u16,
-    pub body: String,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) body: String,
 }
 
 impl Response {
     /// The body of a success.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert!(matches!(self.status, 200..300), "{self:?}");
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
 }
 
-pub fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
+pub(crate) fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
     send(address, "GET", path, headers, "")
 }
 
-pub fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<Response> {
+pub(crate) fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<Response> {
     send(address, "POST", path, headers, body)
 }
 
 /// Fields as a form or a query string has them.
-pub fn form(fields: &[(&str, &str)]) -> String {
+pub(crate) fn form(fields: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 

@@ -2,25 +2,17 @@
 //!
 //! It answers 204 to everything, so only reading back tells.
 
-#![allow(clippy::disallowed_methods, reason = "tests are told by the environment where the real peers are")]
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it where something is not as expected")]
-
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use ha_ingestor::line::encode::encode;
 use proptest::prelude::{Just, Strategy};
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use support::nasty::points;
-use support::reading::{Reading, Value, promised};
-use support::server::{Server, find, free_address};
 
-mod support {
-    pub(crate) mod nasty;
-    pub(crate) mod reading;
-    pub(crate) mod server;
-}
+use crate::support::http;
+use crate::support::nasty::points;
+use crate::support::reading::{Reading, Value, promised};
+use crate::support::victoria_metrics::{Labels, VictoriaMetrics};
 
 const POINTS: i64 = 2_000;
 const FIRST_MILLIS: i64 = 1_771_093_805_000;
@@ -30,13 +22,7 @@ type Key = (i64, String);
 
 #[test]
 fn a_real_victoria_metrics_reads_every_line_as_promised() {
-    let Some(program) = find("HA_INGESTOR_TEST_VICTORIA_METRICS", "victoria-metrics") else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let address = free_address();
-    let mut command = Command::new(program);
-    command.arg(format!("-httpListenAddr={address}")).arg("-storageDataPath").arg(directory.path());
-    command.args(["-retentionPeriod=100y", "-memory.allowedBytes=256MB"]);
-    let server = Server::start(&mut command, address, "/health");
+    let Some(victoria) = VictoriaMetrics::start() else { return };
 
     let mut runner = TestRunner::deterministic();
     let mut lines = Vec::new();
@@ -49,15 +35,15 @@ fn a_real_victoria_metrics_reads_every_line_as_promised() {
         lines.push(b'\n');
         expected.extend(numbers(millis, &promised));
     }
-    let (status, answer) = server.request("POST", "/write?precision=ns", &String::from_utf8(lines).unwrap());
-    assert_eq!(status, 204, "{answer}");
-    server.request("GET", "/internal/force_flush", "");
+    let lines = String::from_utf8(lines).unwrap();
+    let answer = http::post(victoria.address, "/write?precision=ns", &[], &lines).unwrap();
+    assert_eq!(answer.status, 204, "{answer:?}");
 
     let mut points_of = BTreeMap::new();
     for ((_, name), (tags, _)) in &expected {
         *points_of.entry((name.clone(), tags.clone())).or_insert(0) += 1;
     }
-    let mut stored = read_everything(&server);
+    let mut stored = read_everything(&victoria);
     for (key, (tags, number)) in expected {
         let Some((stored_tags, stored_number)) = stored.remove(&key) else { panic!("{key:?} {tags:?} is missing") };
         assert_eq!(stored_tags, tags, "{key:?}");
@@ -69,7 +55,7 @@ fn a_real_victoria_metrics_reads_every_line_as_promised() {
     }
 }
 
-fn numbers(millis: i64, reading: &Reading) -> impl Iterator<Item = (Key, (BTreeMap<String, String>, f64))> {
+fn numbers(millis: i64, reading: &Reading) -> impl Iterator<Item = (Key, (Labels, f64))> {
     reading.fields.iter().filter_map(move |(field, value)| {
         let number = match value {
             Value::Float(number) => *number,
@@ -83,25 +69,14 @@ fn numbers(millis: i64, reading: &Reading) -> impl Iterator<Item = (Key, (BTreeM
     })
 }
 
-fn read_everything(server: &Server) -> BTreeMap<Key, (BTreeMap<String, String>, f64)> {
-    let query = "%7B__name__!%3D%22%22%7D"; // {__name__!=""}
-    let (status, answer) = server.request("GET", &format!("/api/v1/export?match[]={query}"), "");
-    assert_eq!(status, 200, "{answer}");
+fn read_everything(victoria: &VictoriaMetrics) -> BTreeMap<Key, (Labels, f64)> {
     let mut stored = BTreeMap::new();
-    for line in answer.lines() {
-        let Series { mut metric, values, timestamps } = serde_json::from_str(line).unwrap();
-        let name = metric.remove("__name__").unwrap();
-        for (number, millis) in values.into_iter().zip(timestamps) {
-            let known = stored.insert((millis, name.clone()), (metric.clone(), number));
+    for (mut labels, samples) in victoria.export(r#"{__name__!=""}"#) {
+        let name = labels.remove("__name__").unwrap();
+        for (millis, number) in samples {
+            let known = stored.insert((millis, name.clone()), (labels.clone(), number));
             assert_eq!(known, None, "two values of {name:?} at {millis}");
         }
     }
     stored
-}
-
-#[derive(serde::Deserialize)]
-struct Series {
-    metric: BTreeMap<String, String>,
-    values: Vec<f64>,
-    timestamps: Vec<i64>,
 }

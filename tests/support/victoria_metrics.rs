@@ -1,0 +1,70 @@
+//! VictoriaMetrics, and what is in it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use super::http;
+use super::peer::find;
+use super::process::{Process, free_address, wait_until};
+
+pub(crate) struct VictoriaMetrics {
+    pub(crate) address: SocketAddr,
+    _process: Process,
+    _data: TempDir,
+}
+
+/// The tags of a series, and under `__name__` its measurement and field.
+pub(crate) type Labels = BTreeMap<String, String>;
+
+/// Milliseconds since 1970, and the number.
+pub(crate) type Sample = (i64, f64);
+
+#[derive(Deserialize)]
+struct Exported {
+    metric: Labels,
+    values: Vec<f64>,
+    timestamps: Vec<i64>,
+}
+
+impl VictoriaMetrics {
+    pub(crate) fn start() -> Option<Self> {
+        let program = find("HA_INGESTOR_TEST_VICTORIA_METRICS", "bin/victoria-metrics")?;
+        let data = TempDir::new().unwrap();
+        let address = free_address();
+        let mut command = Command::new(program);
+        command.arg(format!("-httpListenAddr={address}")).arg("-loggerLevel=WARN");
+        command.arg(format!("-storageDataPath={}", data.path().join("data").display()));
+        // What is older than the retention would be dropped without a word.
+        command.args(["-retentionPeriod=100y", "-memory.allowedBytes=256MB"]);
+        let mut process = Process::start("VictoriaMetrics", &mut command, &data.path().join("log"));
+        wait_until("VictoriaMetrics is healthy", Duration::from_secs(30), || {
+            process.must_run();
+            http::get(address, "/health", &[]).ok().filter(|answer| answer.status == 200)
+        });
+        Some(Self { address, _process: process, _data: data })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every series that the selector finds. A series that is new is found after a moment.
+    pub(crate) fn export(&self, selector: &str) -> Vec<(Labels, Vec<Sample>)> {
+        let get = |path: &str| http::get(self.address, path, &[]).expect("VictoriaMetrics answers");
+        // What was written in the last seconds is in no file that a search looks into.
+        get("/internal/force_flush");
+        let answer = get(&format!("/api/v1/export?{}", http::form(&[("match[]", selector)])));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let series = answer.body.lines().map(|line| {
+            let exported = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            let Exported { metric, values, timestamps } = exported;
+            (metric, timestamps.into_iter().zip(values).collect())
+        });
+        series.collect()
+    }
+}
