@@ -14,7 +14,7 @@
 //! 2. [`model`]: the values that all parts share - entities, events, points, times, and the fates of an event.
 //! 3. [`ingest::hass`]: one WebSocket session after the other; frames become events.
 //! 4. [`pipeline`]: which events, under what names; an event becomes a point, or is filtered with a reason.
-//! 5. [`line`]: a point becomes one line that every database reads the same way, or is refused with a reason.
+//! 5. [`mod@line`]: a point becomes one line that every database reads the same way, or is refused with a reason.
 //! 6. [`spool`]: lines wait here, as bytes, until the target has them.
 //! 7. [`deliver`]: batches, verdicts, retries; it is the only one who decides what becomes of a record.
 //! 8. [`influx`]: one request to one target: InfluxDB 1, 2, 3, VictoriaMetrics, or files.
