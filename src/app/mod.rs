@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod greeting;
 mod healthcheck;
 mod preview;
 mod service;
@@ -9,7 +10,7 @@ mod service;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
@@ -17,11 +18,15 @@ use tracing::error;
 
 use crate::cli::{Cli, Command};
 use crate::config::{self, Invalid};
+use crate::influx::OpenError;
 use crate::runtime::signal::StopSignals;
 use crate::runtime::{clock, logging};
 use crate::status::board::Board;
 
 use self::service::{Doors, Extra};
+
+/// How long work that cannot be interrupted may keep the process after its end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How a command ended, in the numbers of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +63,7 @@ fn obey(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Run => {
             let settings = config::load(&cli.flags, environment)?;
             logging::start(settings.log);
-            runtime()?.block_on(async {
+            on_runtime(async {
                 let signals = StopSignals::listen().context("cannot listen for signals")?;
                 let doors = Doors::open(&settings).await?;
                 let board = Arc::new(Board::new(Instant::now(), clock::now()));
@@ -66,10 +71,10 @@ fn obey(cli: &Cli) -> anyhow::Result<Exit> {
                 Ok(Exit::Done)
             })
         }
-        Command::Demo(wishes) => runtime()?.block_on(demo::run(&cli.flags, wishes)),
+        Command::Demo(wishes) => on_runtime(demo::run(&cli.flags, wishes)),
         Command::Check => {
             let settings = config::load(&cli.flags, environment)?;
-            runtime()?.block_on(check::run(&settings))
+            on_runtime(check::run(&settings))
         }
         Command::Preview(wishes) => preview::run(&config::load(&cli.flags, environment)?, &wishes),
         Command::Healthcheck => Ok(healthcheck::run(&config::load_place(&cli.flags, environment)?)),
@@ -77,18 +82,26 @@ fn obey(cli: &Cli) -> anyhow::Result<Exit> {
 }
 
 /// Two workers: decoding on one, delivery on the other. More would only cost memory at the rates of a home.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+fn on_runtime(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("cannot start the runtime")
+        .context("cannot start the runtime")?;
+    let exit = runtime.block_on(work);
+    // A look-up at a dead resolver or a write to a hung disk cannot be ended; it must not keep the process.
+    runtime.shutdown_timeout(LAST_WORDS);
+    exit
 }
 
 #[expect(clippy::print_stderr, reason = "the log may not have started, and a person is waiting for a word")]
 fn report(failure: &anyhow::Error) -> Exit {
     if let Some(invalid) = failure.downcast_ref::<Invalid>() {
         eprintln!("{invalid}");
+        return Exit::Options;
+    }
+    if let Some(invalid) = failure.downcast_ref::<OpenError>() {
+        error!("{invalid}: look at the options under `influxdb`");
         return Exit::Options;
     }
     if tracing::dispatcher::has_been_set() {

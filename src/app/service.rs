@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::settings::{self, Settings};
-use crate::influx::{Target, probe};
+use super::greeting;
+use crate::config::settings::Settings;
+use crate::influx::Target;
 use crate::ingest::hass;
+use crate::model::fate::Lost;
 use crate::pipeline::Pipeline;
 use crate::runtime::clock;
 use crate::runtime::group::{self, Group};
 use crate::runtime::signal::StopSignals;
 use crate::spool::shared::Shared;
 use crate::status::board::Board;
-use crate::status::snapshot::LinkState;
 use crate::web::{self, Surface};
 use crate::{deliver, pipeline};
 
@@ -26,8 +26,8 @@ use crate::{deliver, pipeline};
 /// when it is full the session waits, and its reader keeps frames in its own bounded queue.
 const EVENT_FRAMES: usize = 256;
 
-/// Between two greetings of a target that was not reached yet.
-const GREETING: Duration = Duration::from_secs(30);
+/// What the inputs and the web may need of the grace period; the rest is for sending what is left.
+const GOODBYES: Duration = Duration::from_secs(4);
 
 /// The listeners, bound before anything runs: a busy port is an error of the start, not of a task.
 pub(super) struct Doors {
@@ -79,8 +79,8 @@ pub(super) async fn run(
         web.spawn("web_monitoring", |stop| web::serve(listener, Surface::Monitoring, Arc::clone(&board), stop));
     }
 
-    // What is left of the grace period goes to the answers and the goodbyes.
-    let flush_for = settings.place.grace.mul_f32(0.8);
+    let grace = settings.place.grace;
+    let flush_for = grace.saturating_sub(GOODBYES).max(grace / 2);
     let mut delivery = Group::new("delivery");
     match settings.target {
         Some(named) => {
@@ -88,7 +88,7 @@ pub(super) async fn run(
             let (spool, board, settings) = (spool.clone(), Arc::clone(&board), settings.delivery);
             delivery.spawn("delivery", |stop| async move {
                 tokio::join!(
-                    greet(&named, &settings, &board, &stop),
+                    greeting::run(&named, &settings, &board, &stop),
                     deliver::run(target, spool, settings.clone(), flush_for, Arc::clone(&board), stop.clone()),
                 );
             });
@@ -118,7 +118,7 @@ pub(super) async fn run(
     groups.extend(extra.group);
     let ended = tokio::select! {
         signal = signals.next() => {
-            info!("{signal}: stopping within {} s", settings.place.grace.as_secs());
+            info!("{signal}: stopping within {} s", grace.as_secs());
             None
         }
         () = elapsed(extra.run_for) => None,
@@ -132,47 +132,32 @@ pub(super) async fn run(
     // The pipeline ends when everybody who sends to it is gone: the session, and this.
     drop(events);
     let late = tokio::select! {
-        late = group::shut_down(groups, settings.place.grace) => late,
+        late = group::shut_down(groups, grace) => late,
         signal = signals.next() => bail!("{signal} again: stopped without waiting"),
     };
     for name in &late {
-        error!("the group `{name}` did not end within {} s", settings.place.grace.as_secs());
+        error!("the group `{name}` did not end within {} s", grace.as_secs());
+    }
+    // What a delivery that was cut short, or was never there, leaves behind.
+    let left = spool.release(u64::MAX);
+    if left > 0 {
+        board.books.lost.add(Lost::Stopped, left);
+        error!(lost = left, "stopped with nobody to take what was left: {left} points are lost");
     }
     let books = board.snapshot(Instant::now(), clock::now()).books;
     info!(
         received = books.received,
         stored = books.stored,
         unaccounted = i64::try_from(books.unaccounted()).unwrap_or(i64::MAX),
-        "stopped: {} events received, {} points stored",
+        "stopped: {} events received, {} points stored, {} lost",
         books.received,
-        books.stored
+        books.stored,
+        books.lost.iter().map(|(_, count)| count).sum::<u64>(),
     );
     match ended {
         Some(ended) => Err(ended.into()),
         None if late.is_empty() => Ok(()),
         None => bail!("not everything ended in time"),
-    }
-}
-
-/// Asks the target who it is until it was reached once: a home in which nothing happens is to be ready too.
-async fn greet(target: &settings::Target, delivery: &settings::Delivery, board: &Board, stop: &CancellationToken) {
-    while board.target.state() != LinkState::Connected {
-        let findings = tokio::select! {
-            () = stop.cancelled() => return,
-            findings = probe::probe(target, delivery) => findings,
-        };
-        // A batch may have been faster, and knows better.
-        if board.target.state() != LinkState::Connected {
-            let what = findings.first().map_or("", |found| &found.words);
-            match findings.iter().find(|found| !found.good) {
-                None => board.target.connected(what, clock::now()),
-                Some(fault) => board.target.failed(&fault.words, clock::now()),
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(GREETING) => {}
-        }
     }
 }
 

@@ -37,7 +37,7 @@ pub async fn run(mut pipeline: Pipeline, mut arriving: Receiver<Vec<Event>>, spo
 struct Lines {
     bytes: Vec<u8>,
     places: Vec<(Timestamp, Range<usize>)>,
-    /// The spool was full the last time.
+    /// The spool was full, and the target has not caught up since.
     overflowed: bool,
 }
 
@@ -66,10 +66,12 @@ fn shape(pipeline: &mut Pipeline, events: &[Event], lines: &mut Lines, spool: &S
     let lost = spool.append(records).lost;
     if lost > 0 && !lines.overflowed {
         warn!(
-            "the memory for points that wait is full: the oldest are dropped and counted until the target takes them"
+            "the memory for points that wait is full: the oldest are dropped and counted until the database takes them; \
+             a larger `delivery.memory_megabytes` holds more"
         );
     }
-    lines.overflowed = lost > 0;
+    // One overflow lasts until the target has everything, however many small records find room meanwhile.
+    lines.overflowed = lost > 0 || (lines.overflowed && spool.held().records > 0);
 }
 
 /// Counts, and says it aloud the first time: an entity that cannot be written repeats itself at every change.

@@ -276,7 +276,6 @@ impl BooksBoard {
     }
 }
 
-#[derive(Default)]
 pub struct WritesBoard {
     requests: Mutex<Vec<(&'static str, u64)>>,
     pub bytes_sent: Counter,
@@ -289,9 +288,26 @@ pub struct WritesBoard {
     seconds: Mutex<Histogram>,
 }
 
+impl Default for WritesBoard {
+    fn default() -> Self {
+        let buckets = Self::BOUNDS.iter().map(|bound| (*bound, 0)).collect();
+        Self {
+            requests: Mutex::default(),
+            bytes_sent: Counter::default(),
+            held_bytes: Gauge::default(),
+            last_batch_points: Gauge::default(),
+            last_success: Moment::default(),
+            newest_stored: Moment::default(),
+            adjusted_texts: Counter::default(),
+            omitted_fields: Counter::default(),
+            seconds: Mutex::new(Histogram { buckets, ..Histogram::default() }),
+        }
+    }
+}
+
 impl WritesBoard {
     /// Upper bounds in seconds, from a local database to one that is about to time out.
-    const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0, f64::MAX];
+    const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0, f64::INFINITY];
 
     /// A request came back, or did not; `outcome` is the name of the verdict.
     pub fn request(&self, outcome: &'static str, took: Duration) {
@@ -302,9 +318,6 @@ impl WritesBoard {
         }
         drop(requests);
         let mut seconds = lock(&self.seconds);
-        if seconds.buckets.is_empty() {
-            seconds.buckets = Self::BOUNDS.iter().map(|bound| (*bound, 0)).collect();
-        }
         let took = took.as_secs_f64();
         let bucket = Self::BOUNDS.partition_point(|bound| *bound < took);
         seconds.buckets[bucket].1 += 1;

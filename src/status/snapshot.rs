@@ -112,7 +112,7 @@ pub struct Writes {
     pub seconds: Histogram,
 }
 
-/// How many values fell into each bucket, by the bucket's upper bound; the last bound is `f64::MAX`.
+/// How many values fell into each bucket, by the bucket's upper bound; the last bound is infinite.
 #[derive(Debug, Clone, Default)]
 pub struct Histogram {
     pub buckets: Vec<(f64, u64)>,

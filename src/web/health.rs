@@ -52,6 +52,9 @@ pub(super) fn ready(seen: &Snapshot) -> Ready {
         match link.state {
             LinkState::Connected => {}
             LinkState::NotConfigured => reasons.push(format!("{}: {}", link.name, link.detail)),
+            LinkState::Connecting if !link.detail.is_empty() => {
+                reasons.push(format!("{}: {}", link.name, link.detail));
+            }
             LinkState::Connecting => reasons.push(format!("{}: connecting; {last_error}", link.name)),
             LinkState::Failing => reasons.push(format!("{}: {last_error}", link.name)),
         }

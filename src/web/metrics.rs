@@ -90,7 +90,7 @@ impl Exposition {
         out.gauge("ha_waiting_bytes", "Bytes of frames received and not yet looked at", count(hass.waiting_bytes))?;
         out.counter("ha_unknown_messages", "Messages of a kind that is not known", hass.unknown_messages)?;
         out.counters("ha_unreadable", "Pieces of frames that could not be read", "reason", &hass.unreadable)?;
-        out.gauge("ha_last_event_timestamp_seconds", "Time of the newest event", moment(hass.last_event))
+        out.gauge("ha_last_event_timestamp_seconds", "When the newest event arrived", moment(hass.last_event))
     }
 
     fn books(&self, out: &mut Out<'_>) -> fmt::Result {
@@ -176,7 +176,7 @@ fn moment(time: Option<Timestamp>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::{open_metrics, prometheus_text};
     use crate::model::fate::{Filtered, Reason};
@@ -194,6 +194,20 @@ mod tests {
             assert!(text.contains(&line), "{line} is not in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_durations_of_writes_fall_into_buckets_up_to_infinity() {
+        let board = Board::new(Instant::now(), Timestamp::from_micros(0));
+        let seen = || open_metrics(board.snapshot(Instant::now(), Timestamp::from_micros(0)));
+        assert!(seen().contains("ha_ingest_write_duration_seconds_bucket{le=\"+Inf\"} 0\n"), "{}", seen());
+        for millis in [3, 30, 60_000] {
+            board.writes.request("stored", Duration::from_millis(millis));
+        }
+        for (bound, count) in [("0.005", 1), ("0.05", 2), ("10.0", 2), ("+Inf", 3)] {
+            let line = format!("ha_ingest_write_duration_seconds_bucket{{le=\"{bound}\"}} {count}\n");
+            assert!(seen().contains(&line), "{line} is not in\n{}", seen());
+        }
     }
 
     #[test]

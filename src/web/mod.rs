@@ -26,7 +26,7 @@ use crate::status::board::Board;
 use crate::status::snapshot::Snapshot;
 
 /// How long open connections may keep the orderly stop waiting.
-const GOODBYE: Duration = Duration::from_secs(2);
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What a listener serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
