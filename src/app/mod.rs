@@ -7,6 +7,7 @@ mod preview;
 mod service;
 
 use std::ffi::OsString;
+use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,6 +18,7 @@ use tracing::error;
 
 use crate::cli::{Cli, Command};
 use crate::config::{self, Invalid};
+use crate::influx::OpenError;
 use crate::runtime::signal::StopSignals;
 use crate::runtime::{clock, logging};
 use crate::status::board::Board;
@@ -58,7 +60,7 @@ fn obey(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Run => {
             let settings = config::load(&cli.flags, environment)?;
             logging::start(settings.log);
-            runtime()?.block_on(async {
+            run_to_its_end(async {
                 let signals = StopSignals::listen().context("cannot listen for signals")?;
                 let doors = Doors::open(&settings).await?;
                 let board = Arc::new(Board::new(Instant::now(), clock::now()));
@@ -66,10 +68,10 @@ fn obey(cli: &Cli) -> anyhow::Result<Exit> {
                 Ok(Exit::Done)
             })
         }
-        Command::Demo(wishes) => runtime()?.block_on(demo::run(&cli.flags, wishes)),
+        Command::Demo(wishes) => run_to_its_end(demo::run(&cli.flags, wishes)),
         Command::Check => {
             let settings = config::load(&cli.flags, environment)?;
-            runtime()?.block_on(check::run(&settings))
+            run_to_its_end(check::run(&settings))
         }
         Command::Preview(wishes) => preview::run(&config::load(&cli.flags, environment)?, &wishes),
         Command::Healthcheck => Ok(healthcheck::run(&config::load_place(&cli.flags, environment)?)),
@@ -77,12 +79,16 @@ fn obey(cli: &Cli) -> anyhow::Result<Exit> {
 }
 
 /// Two workers: decoding on one, delivery on the other. More would only cost memory at the rates of a home.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+fn run_to_its_end(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("cannot start the runtime")
+        .context("cannot start the runtime")?;
+    let exit = runtime.block_on(work);
+    // Dropped, it would wait for threads that nobody can stop: a name that is looked up, a file on a dead share.
+    runtime.shutdown_background();
+    exit
 }
 
 #[expect(clippy::print_stderr, reason = "the log may not have started, and a person is waiting for a word")]
@@ -91,10 +97,12 @@ fn report(failure: &anyhow::Error) -> Exit {
         eprintln!("{invalid}");
         return Exit::Options;
     }
+    // The options read well and still cannot be used, such as a certificate that is none.
+    let exit = if failure.is::<OpenError>() { Exit::Options } else { Exit::Software };
     if tracing::dispatcher::has_been_set() {
         error!("{failure:#}");
     } else {
         eprintln!("ha-ingestor: {failure:#}");
     }
-    Exit::Software
+    exit
 }
