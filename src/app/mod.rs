@@ -8,6 +8,7 @@ mod preview;
 mod service;
 
 use std::ffi::OsString;
+use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,14 +101,12 @@ fn report(failure: &anyhow::Error) -> Exit {
         eprintln!("{invalid}");
         return Exit::Options;
     }
-    if let Some(invalid) = failure.downcast_ref::<OpenError>() {
-        error!("{invalid}: look at the options under `influxdb`");
-        return Exit::Options;
-    }
+    // The options read well and still cannot be used, such as a certificate that is none.
+    let exit = if failure.is::<OpenError>() { Exit::Options } else { Exit::Software };
     if tracing::dispatcher::has_been_set() {
         error!("{failure:#}");
     } else {
         eprintln!("ha-ingestor: {failure:#}");
     }
-    Exit::Software
+    exit
 }

@@ -25,9 +25,9 @@ pub(super) fn run(settings: &Settings, wishes: &Preview) -> anyhow::Result<Exit>
         }
     };
     let mut out = BufWriter::new(io::stdout().lock());
-    for state in states.lines() {
+    for state in states.split(b'\n') {
         let state = state.context("cannot read the states")?;
-        if !state.trim().is_empty() {
+        if !state.trim_ascii().is_empty() {
             // A pipeline of its own for each: a state that stands there twice is asked about twice.
             let mut pipeline = Pipeline::new(&settings.filter, settings.schema.clone());
             writeln!(out, "{}", answer(&mut pipeline, &state, wishes.explain)).context("cannot write the answer")?;
@@ -37,7 +37,10 @@ pub(super) fn run(settings: &Settings, wishes: &Preview) -> anyhow::Result<Exit>
     Ok(Exit::Done)
 }
 
-fn answer(pipeline: &mut Pipeline, state: &str, explain: bool) -> String {
+fn answer(pipeline: &mut Pipeline, state: &[u8], explain: bool) -> String {
+    let Ok(state) = str::from_utf8(state) else {
+        return "# refused: not a state as Home Assistant gives it: not UTF-8".to_owned();
+    };
     let change = match parse_state(state, clock::now()) {
         Ok(change) => change,
         Err(err) => return format!("# refused: {err}"),

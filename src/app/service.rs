@@ -76,6 +76,8 @@ pub(super) async fn run(
     info!("health, readiness and metrics: http://{address}");
     web.spawn("web", |stop| web::serve(doors.web, Surface::Everything, Arc::clone(&board), stop));
     if let Some(listener) = doors.monitoring {
+        let address = listener.local_addr().context("the monitoring listener has no address")?;
+        info!("monitoring is answered on http://{address} as well");
         web.spawn("web_monitoring", |stop| web::serve(listener, Surface::Monitoring, Arc::clone(&board), stop));
     }
 
@@ -133,7 +135,10 @@ pub(super) async fn run(
     drop(events);
     let late = tokio::select! {
         late = group::shut_down(groups, grace) => late,
-        signal = signals.next() => bail!("{signal} again: stopped without waiting"),
+        signal = signals.next() => {
+            let held = board.snapshot(Instant::now(), clock::now()).books.held;
+            bail!("{signal} again: stopped without waiting, {held} records are lost");
+        }
     };
     for name in &late {
         error!("the group `{name}` did not end within {} s", grace.as_secs());

@@ -37,8 +37,30 @@ pub async fn run(mut pipeline: Pipeline, mut arriving: Receiver<Vec<Event>>, spo
 struct Lines {
     bytes: Vec<u8>,
     places: Vec<(Timestamp, Range<usize>)>,
-    /// The spool was full, and the target has not caught up since.
-    overflowed: bool,
+    overflow: Overflow,
+}
+
+/// A time in which the spool drops records, told once.
+#[derive(Default)]
+struct Overflow {
+    /// What the spool held when it began.
+    began_with: Option<u64>,
+}
+
+impl Overflow {
+    /// Whether it begins. At the limit one record makes others go and the next one fits, so it has not ended before
+    /// half of the spool is free.
+    fn begins(&mut self, lost: u64, held: u64) -> bool {
+        match self.began_with {
+            None if lost > 0 => {
+                self.began_with = Some(held);
+                return true;
+            }
+            Some(most) if lost == 0 && held <= most / 2 => self.began_with = None,
+            _ => {}
+        }
+        false
+    }
 }
 
 fn shape(pipeline: &mut Pipeline, events: &[Event], lines: &mut Lines, spool: &Shared, board: &Board) {
@@ -64,14 +86,12 @@ fn shape(pipeline: &mut Pipeline, events: &[Event], lines: &mut Lines, spool: &S
     }
     let records = lines.places.iter().map(|(time, place)| Record { time: *time, bytes: &lines.bytes[place.clone()] });
     let lost = spool.append(records).lost;
-    if lost > 0 && !lines.overflowed {
+    if lines.overflow.begins(lost, board.books.held.get()) {
         warn!(
             "the memory for points that wait is full: the oldest are dropped and counted until the database takes them; \
              a larger `delivery.memory_megabytes` holds more"
         );
     }
-    // One overflow lasts until the target has everything, however many small records find room meanwhile.
-    lines.overflowed = lost > 0 || (lines.overflowed && spool.held().records > 0);
 }
 
 /// Counts, and says it aloud the first time: an entity that cannot be written repeats itself at every change.
@@ -85,4 +105,27 @@ fn refuse(event: &Event, reason: Refused, board: &Board) {
         debug!(entity.id = %entity, context, "cannot write {entity}: {why}");
     }
     board.books.refused.add(reason, 1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Overflow;
+
+    #[test]
+    fn an_overflow_is_told_once_until_half_is_free_again() {
+        let mut overflow = Overflow::default();
+        // Lost, held, told.
+        for (lost, held, told) in [
+            (0, 50, false),
+            (1, 100, true),
+            (0, 99, false),
+            (3, 98, false),
+            (0, 51, false),
+            (1, 100, false),
+            (0, 50, false),
+            (1, 100, true),
+        ] {
+            assert_eq!(overflow.begins(lost, held), told, "{lost} lost, {held} held");
+        }
+    }
 }

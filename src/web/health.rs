@@ -49,13 +49,11 @@ pub(super) fn ready(seen: &Snapshot) -> Ready {
     }
     for link in [&seen.home_assistant, &seen.target] {
         let last_error = link.last_error.as_ref().map_or("no attempt has ended yet", |(_, error)| error);
+        let waits_for = if link.detail.is_empty() { last_error } else { &link.detail };
         match link.state {
             LinkState::Connected => {}
             LinkState::NotConfigured => reasons.push(format!("{}: {}", link.name, link.detail)),
-            LinkState::Connecting if !link.detail.is_empty() => {
-                reasons.push(format!("{}: {}", link.name, link.detail));
-            }
-            LinkState::Connecting => reasons.push(format!("{}: connecting; {last_error}", link.name)),
+            LinkState::Connecting => reasons.push(format!("{}: connecting; {waits_for}", link.name)),
             LinkState::Failing => reasons.push(format!("{}: {last_error}", link.name)),
         }
     }

@@ -1,0 +1,171 @@
+//! The commands beside the service.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use ha_ingestor::config::secret::Secret;
+use influxdb_line_protocol::parse_lines;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::service::{Service, options_file, output, printed, program};
+use crate::world::{Mood, World, key};
+
+fn check(options: &Value) -> (Option<i32>, String) {
+    let folder = TempDir::new().unwrap();
+    let output = output(&["check", "--options", &options_file(&folder, &options.to_string())]);
+    (output.status.code(), printed(&output))
+}
+
+#[test]
+fn check_tells_what_is_well_and_what_is_not() {
+    let world = World::new();
+    let (code, told) = check(&world.options());
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("accepts the token") && told.contains("takes writes into the database"), "{told}");
+    assert!(!told.contains("FAILED"), "{told}");
+    assert!(world.database.lines().is_empty(), "it writes nothing");
+
+    world.database.is(Mood::Says(401, "{\"error\":\"authorization failed\"}"));
+    let (code, told) = check(&world.options());
+    assert_eq!(code, Some(69), "{told}");
+    assert!(told.contains("the credentials are refused (401): check influxdb.token"), "{told}");
+
+    let mut options = world.options();
+    options["influxdb"]["url"] = json!("http://127.0.0.1:1");
+    world.home.turn(|knobs| knobs.token = Secret::new("another"));
+    let (code, told) = check(&options);
+    assert_eq!(code, Some(69), "{told}");
+    assert_eq!(told.matches("FAILED").count(), 2, "{told}");
+    assert!(told.contains("Home Assistant does not accept the token"), "{told}");
+    assert!(told.contains("nothing listens there") && told.contains("check the port in influxdb.url"), "{told}");
+
+    options["delivery"]["linger_ms"] = json!(-1);
+    let (code, told) = check(&options);
+    assert_eq!(code, Some(78), "{told}");
+    assert!(told.contains("delivery.linger_ms: must be from 0 to 60000, not -1"), "{told}");
+    assert_eq!(check(&json!({})).0, Some(69), "nothing is set up yet");
+}
+
+fn preview(states: &[u8], arguments: &[&str]) -> (Option<i32>, Vec<String>) {
+    let mut command = program();
+    command.args(["preview", "--state", "-"]).args(arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(states).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), printed(&output).lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn preview_shows_the_line_of_a_state_or_why_there_is_none() {
+    let state = |id: &str, state: &str| {
+        let attributes = json!({"unit_of_measurement": "°C", "friendly_name": "Kitchen"});
+        json!({"entity_id": id, "state": state, "attributes": attributes,
+            "last_changed": "2026-11-23T15:45:00.250000+00:00", "last_updated": "2026-11-23T15:45:00.250000+00:00"})
+        .to_string()
+    };
+    let states = [
+        state("sensor.kitchen", "21.5"),
+        String::new(),
+        state("sensor.kitchen", "unknown"),
+        state("sensor.kitchen", "unavailable"),
+        "{\"entity_id\": \"sensor.kit".to_owned(),
+        "17".to_owned(),
+        state("nodot", "1"),
+        state("sensor.kitchen", "21.5"),
+    ];
+    let (code, lines) = preview(states.join("\n").as_bytes(), &[]);
+    assert_eq!(code, Some(0));
+    let point = "°C,domain=sensor,entity_id=kitchen friendly_name_str=\"Kitchen\",value=21.5 1795448700250000000";
+    assert_eq!((&*lines[0], &*lines[6]), (point, point), "{lines:?}");
+    assert_eq!((&*lines[1], &*lines[2]), ("# filtered: unknown", "# filtered: unavailable"));
+    for line in &lines[3..6] {
+        assert!(line.starts_with("# refused: not a state as Home Assistant gives it: "), "{line}");
+    }
+    assert_eq!(lines.len(), 7);
+
+    let (code, lines) = preview(states[0].as_bytes(), &["--explain"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(lines, [point, "# filter: no list is set; measurement: unit_of_measurement"]);
+}
+
+/// One bad byte in a file of thousands of states is the fault of one of them.
+#[test]
+fn preview_goes_on_after_a_line_that_is_no_text() {
+    let (code, lines) = preview(b"\xff\xfe\n17\n", &[]);
+    assert_eq!((code, lines.len()), (Some(0), 2), "{lines:?}");
+    assert!(lines[0].starts_with("# refused: "), "{lines:?}");
+}
+
+#[test]
+fn preview_names_a_file_that_is_not_there() {
+    let output = output(&["preview", "--state", "/nowhere/states.jsonl"]);
+    assert_ne!(output.status.code(), Some(0));
+    assert!(printed(&output).contains("cannot open /nowhere/states.jsonl"), "{}", printed(&output));
+}
+
+#[test]
+fn healthcheck_tells_a_running_service_from_none() {
+    let service = Service::start_with(None, &[]);
+    let address = service.address();
+    let asked = output(&["healthcheck", "--listen", &address]);
+    assert_eq!((asked.status.code(), &*printed(&asked)), (Some(0), "live\n"));
+    service.stop();
+    let asked = output(&["healthcheck", "--listen", &address]);
+    assert_eq!(asked.status.code(), Some(69));
+    assert!(printed(&asked).contains(&format!("no answer on {address}")), "{}", printed(&asked));
+}
+
+/// The lines of all files of an archive, as the user would read them.
+fn archived(folder: &std::path::Path) -> Vec<String> {
+    let mut command = Command::new("gzip");
+    command.arg("-dc").args(fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", printed(&output));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn demo_writes_the_points_that_it_says_it_wrote() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let ran = output(&[
+        "demo",
+        "--seconds",
+        "3",
+        "--events-per-second",
+        "100",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        data,
+    ]);
+    let told = printed(&ran);
+    assert_eq!(ran.status.code(), Some(0), "{told}");
+    assert!(ran.stderr.is_empty(), "{told}");
+    let lines = archived(&folder.path().join("demo"));
+    let parsed = lines.iter().filter(|line| parse_lines(line).next().is_some_and(|parsed| parsed.is_ok())).count();
+    assert_eq!(parsed, lines.len());
+    assert!(lines.len() > 200, "{told}");
+    assert!(told.contains(&format!(" events received, {} points in the files, 0 lost.", lines.len())), "{told}");
+}
+
+#[test]
+fn a_folder_of_files_is_a_database_like_another() {
+    let world = World::new();
+    let folder = TempDir::new().unwrap();
+    let archive = folder.path().join("made when needed");
+    let mut options = world.options();
+    options["influxdb"] = json!({"url": format!("file://{}", archive.display()).replace(' ', "%20")});
+    assert_eq!(check(&options).0, Some(0));
+    let mut service = Service::start(&options);
+    service.wait_until_ready();
+    world.home.storm(500);
+    let all = world.expected().len() as u64;
+    service.wait_until("everything is stored", |service| service.metric("points_written_total") == all);
+    service.stop();
+    let lines = archived(&archive);
+    assert_eq!(lines.len() as u64, all);
+    assert_eq!(lines.iter().map(|line| key(line)).collect::<std::collections::BTreeSet<_>>(), world.expected());
+}
