@@ -47,7 +47,7 @@ fn an_options_file_that_is_no_json_is_told_with_the_place_of_the_fault() {
 
 #[test]
 fn an_options_file_that_is_not_there_is_named() {
-    let output = output(&["--options", "/nowhere/options.json"]);
+    let output = output(&["--options", "/nowhere/options.json", "--listen", "127.0.0.1:0"]);
     assert_eq!(output.status.code(), Some(78));
     assert!(printed(&output).contains("cannot read the options file /nowhere/options.json"), "{}", printed(&output));
 }
