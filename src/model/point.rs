@@ -165,7 +165,9 @@ impl Point {
     }
 
     fn find_field(&self, key: &str) -> Option<usize> {
-        self.fields.iter().position(|(known, _)| &self.text[known.range()] == key)
+        // Names differ in their lengths more often than not, and that is seen without the text.
+        let is_key = |known: Span| known.range().len() == key.len() && &self.text[known.range()] == key;
+        self.fields.iter().position(|(known, _)| is_key(*known))
     }
 
     fn store(&mut self, value: FieldValue<'_>) -> Stored {
