@@ -37,8 +37,12 @@ lint: deps ## Formatting, clippy and the documentation, warnings denied
 	elif [ -n "$$CI" ]; then echo "lint: CI is set and there is no shellcheck"; exit 1; \
 	else echo "SKIPPED: the shell scripts are not checked because there is no shellcheck"; fi
 
-bench: deps ## Measure
-	cargo bench
+bench: deps ## Measure: the stages of an event, the whole program, and Home Assistant's own converter beside them
+	cargo bench --bench stages
+	cargo bench --bench end_to_end
+	@python=target/peers/home-assistant/bin/python; \
+	if [ -x $$python ]; then $$python benches/converter.py; \
+	else echo "SKIPPED: Home Assistant's own converter is not measured because $$python is not there (make peers)"; fi
 
 clean-peers: ## Remove the real peers
 	rm -rf target/peers

@@ -4,8 +4,6 @@
 //! written as it is, it stops, and the point is cleaned and written again: so the rules cost nothing until they are
 //! needed, and any point may come: unsorted, with keys given twice, with any text anywhere.
 
-use std::io::Write;
-
 use super::clean::{Cleaned, begins_a_comment, clean, is_reserved_field, is_reserved_tag, is_writable};
 use super::escape::{Slot, Unclean, write_name, write_text};
 use super::number::write_shortest;
@@ -173,7 +171,7 @@ fn write_value(value: FieldValue<'_>, out: &mut Vec<u8>) -> bool {
 }
 
 fn write_integer(number: i64, out: &mut Vec<u8>) {
-    write!(out, "{number}").expect("a Vec takes whatever is written to it");
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn written_tags(point: &Point) -> impl Iterator<Item = (&str, &str)> {

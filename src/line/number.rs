@@ -16,8 +16,10 @@ pub fn write_repr(value: f64, out: &mut Vec<u8>) {
         let (first, others) = fraction.split_at(1);
         let point = if others.is_empty() { "" } else { "." };
         write_parts(&[sign(text), first, point, others, "e-05"], out);
-    } else if let Some((mantissa, exponent)) = digits.split_once("e-").filter(|(_, exponent)| exponent.len() == 1) {
-        write_parts(&[sign(text), mantissa, "e-0", exponent], out);
+    } else if let (before, last) = digits.split_at(digits.len() - 1)
+        && let Some(mantissa) = before.strip_suffix("e-")
+    {
+        write_parts(&[sign(text), mantissa, "e-0", last], out);
     } else {
         out.extend_from_slice(text.as_bytes());
     }

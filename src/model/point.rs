@@ -99,10 +99,17 @@ impl Point {
 
     /// Adds a field, or replaces the value of the field of that name.
     pub fn set_field(&mut self, key: &str, value: FieldValue<'_>) {
-        match self.find_field(key) {
-            Some(at) => self.fields[at].1 = self.store(value),
-            None => self.push_field(&[key], value),
+        let Some(at) = self.find_field(key) else {
+            return self.push_field(&[key], value);
+        };
+        // A text that lies last makes room for the next, so that a point whose state is set again and again does not
+        // grow.
+        if let Stored::Text(old) = self.fields[at].1
+            && old.end == self.offset()
+        {
+            self.text.truncate(old.start as usize);
         }
+        self.fields[at].1 = self.store(value);
     }
 
     /// Takes a field away, if it is there.
@@ -158,7 +165,9 @@ impl Point {
     }
 
     fn find_field(&self, key: &str) -> Option<usize> {
-        self.fields.iter().position(|(known, _)| &self.text[known.range()] == key)
+        // Names differ in their lengths more often than not, and that is seen without the text.
+        let is_key = |known: Span| known.range().len() == key.len() && &self.text[known.range()] == key;
+        self.fields.iter().position(|(known, _)| is_key(*known))
     }
 
     fn store(&mut self, value: FieldValue<'_>) -> Stored {
@@ -230,5 +239,18 @@ mod tests {
         point.remove_field("value");
         point.remove_field("value");
         assert_eq!(point.fields().collect::<Vec<_>>(), [("time_", FieldValue::Text("t"))]);
+    }
+
+    #[test]
+    fn a_text_that_is_set_again_and_again_does_not_make_the_point_grow() {
+        let mut point = Point::default();
+        point.set_field("state", FieldValue::Text(""));
+        point.set_field("a_str", FieldValue::Text("A"));
+        for text in ["heat", "off", "", "heat and cool"].repeat(100) {
+            point.set_field("state", FieldValue::Text(text));
+            let fields: Vec<_> = point.fields().collect();
+            assert_eq!(fields, [("state", FieldValue::Text(text)), ("a_str", FieldValue::Text("A"))]);
+        }
+        assert_eq!(point.text, "statea_strAheat and cool");
     }
 }

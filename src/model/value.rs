@@ -33,10 +33,14 @@ impl Attributes {
         self.0.iter().find(|(key, _)| &**key == name).map(|(_, value)| value)
     }
 
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
+        self.0.iter_mut().find(|(key, _)| &**key == name).map(|(_, value)| value)
+    }
+
     /// Replaces the value of a name where it stands, or adds the name at the end (as `dict` does).
     pub fn set(&mut self, name: Arc<str>, value: Value) {
-        match self.0.iter_mut().find(|(key, _)| *key == name) {
-            Some((_, old)) => *old = value,
+        match self.get_mut(&name) {
+            Some(old) => *old = value,
             None => self.0.push((name, value)),
         }
     }

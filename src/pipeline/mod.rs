@@ -12,7 +12,7 @@ pub mod task;
 use std::collections::HashMap;
 
 use self::filter::Filter;
-use self::schema::Schema;
+use self::schema::{Schema, Shape};
 use crate::config::settings;
 use crate::model::entity::EntityId;
 use crate::model::event::{Event, StateChange};
@@ -26,7 +26,6 @@ pub struct Pipeline {
     /// One entry per entity that exists. An entity that vanishes while nobody is listening stays until the end; those
     /// are few.
     known: HashMap<EntityId, Known>,
-    point: Point,
 }
 
 /// The fate of one event.
@@ -47,21 +46,17 @@ pub struct Explanation {
     pub measurement_from: &'static str,
 }
 
-#[derive(Clone, Copy)]
 struct Known {
+    /// The lists of the filter are searched once for each entity, not at every event.
     allowed: bool,
     newest: Option<Timestamp>,
+    shape: Shape,
 }
 
 impl Pipeline {
     #[must_use]
     pub fn new(filter: &settings::Filter, schema: settings::Schema) -> Self {
-        Self {
-            filter: Filter::new(filter),
-            schema: Schema::new(schema),
-            known: HashMap::new(),
-            point: Point::default(),
-        }
+        Self { filter: Filter::new(filter), schema: Schema::new(schema), known: HashMap::new() }
     }
 
     /// Decides the fate of one event.
@@ -74,7 +69,11 @@ impl Pipeline {
                 return Fate::Filtered(Filtered::Removed);
             }
         };
-        let known = self.known(&change.entity);
+        let known = self.known.entry(change.entity.clone()).or_insert_with_key(|entity| Known {
+            allowed: self.filter.allows(entity),
+            newest: None,
+            shape: Shape::default(),
+        });
         if !known.allowed {
             return Fate::Filtered(Filtered::NotIncluded);
         }
@@ -83,11 +82,8 @@ impl Pipeline {
             return Fate::Duplicate;
         }
         known.newest = known.newest.max(Some(change.last_updated));
-        match self.schema.shape(change, &mut self.point) {
-            Ok(shaped) => {
-                self.point.sort();
-                Fate::Point { point: &self.point, omitted: shaped.omitted }
-            }
+        match self.schema.shape(change, &mut known.shape) {
+            Ok(()) => Fate::Point { point: &known.shape.point, omitted: known.shape.omitted },
             Err(reason) => Fate::Filtered(reason),
         }
     }
@@ -96,15 +92,6 @@ impl Pipeline {
     #[must_use]
     pub fn explain(&self, change: &StateChange) -> Explanation {
         Explanation { filter: self.filter.judge(&change.entity), measurement_from: self.schema.source(change).label() }
-    }
-
-    /// What is known of an entity. The lists are searched once for each, not at every event.
-    fn known(&mut self, entity: &EntityId) -> &mut Known {
-        if !self.known.contains_key(entity) {
-            let fresh = Known { allowed: self.filter.allows(entity), newest: None };
-            self.known.insert(entity.clone(), fresh);
-        }
-        self.known.get_mut(entity).expect("it was there or was inserted")
     }
 }
 

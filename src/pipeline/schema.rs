@@ -5,12 +5,14 @@
 //! named `time` is renamed, since InfluxDB refuses that name. What JSON cannot tell (a tuple from a list) is printed as
 //! JSON has it.
 
+use std::sync::{Arc, Weak};
+
 use super::python::{number, text};
 use crate::config::settings::{self, MeasurementFrom};
 use crate::model::event::StateChange;
 use crate::model::fate::Filtered;
 use crate::model::point::{FieldValue, Point};
-use crate::model::value::Value;
+use crate::model::value::{Attributes, Value};
 
 pub struct Schema {
     measurement: MeasurementFrom,
@@ -25,11 +27,35 @@ pub struct Schema {
     digits: String,
 }
 
-/// What a shaped point does not tell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Shaped {
+/// The point of an entity's last change, kept for its next one: most often only the state is another, and what was made
+/// of the attributes still holds.
+#[derive(Default)]
+pub struct Shape {
+    /// Sorted.
+    pub point: Point,
     /// Numbers left out because they are not finite: InfluxDB cannot store them.
     pub omitted: u32,
+    /// The attributes in the point, known by where they lie. A weak reference keeps the place from being used for others
+    /// and does not make whoever changes the attributes copy them.
+    attributes: Weak<Attributes>,
+    /// The names that were taken when the attributes got theirs.
+    state_fields: StateFields,
+}
+
+/// What a state tells: a number, a text, or a text that stands for a number.
+#[derive(Clone, Copy)]
+struct State<'a> {
+    text: Option<&'a str>,
+    value: Option<f64>,
+}
+
+/// Which fields a state makes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct StateFields {
+    state: bool,
+    value: bool,
+    /// The value is not finite: its field keeps the name from the attributes, and then goes.
+    omitted: bool,
 }
 
 /// Where the measurement of a point comes from.
@@ -76,19 +102,40 @@ impl Schema {
         }
     }
 
-    /// Fills `point`, unsorted, with what `change` tells; or says why it tells nothing.
-    pub fn shape(&mut self, change: &StateChange, point: &mut Point) -> Result<Shaped, Filtered> {
+    /// Makes `shape` tell of `change`, or says why that tells nothing. A shape is new, or of the same entity.
+    pub fn shape(&mut self, change: &StateChange, shape: &mut Shape) -> Result<(), Filtered> {
         if let Some(reason) = no_value(&change.state) {
             return Err(reason);
         }
+        let state = State::read(&change.state);
+        if shape.attributes.as_ptr() != Arc::as_ptr(&change.attributes) || shape.state_fields != state.fields() {
+            self.shape_attributes(change, state.fields(), shape);
+        }
+        if let Some(text) = state.text {
+            shape.point.set_field("state", FieldValue::Text(&text::join_lines(text)));
+        }
+        if let Some(value) = state.value.filter(|value| value.is_finite()) {
+            shape.point.set_field("value", FieldValue::Float(value));
+        }
+        shape.point.set_time(change.last_updated);
+        Ok(())
+    }
+
+    /// Everything but the state, whose fields are there and empty.
+    fn shape_attributes(&mut self, change: &StateChange, state_fields: StateFields, shape: &mut Shape) {
         let source = self.source(change);
+        let point = &mut shape.point;
         point.clear();
-        point.set_time(change.last_updated);
         point.set_tag("domain", change.entity.domain());
         point.set_tag("entity_id", change.entity.object_id());
         self.set_measurement(source, change, point);
+        if state_fields.state {
+            point.set_field("state", FieldValue::Text(""));
+        }
+        if state_fields.value {
+            point.set_field("value", FieldValue::Float(0.0));
+        }
         let mut omitted = 0;
-        let value_is_finite = set_state(&change.state, point);
         for (name, value) in change.attributes.iter() {
             if self.tags_attributes.contains(name) {
                 self.set_tag(name, value, point);
@@ -96,8 +143,7 @@ impl Schema {
                 omitted += self.set_field(name, value, point);
             }
         }
-        // A state such as `nan` keeps its field until here, so that an attribute `value` is `value_` whatever the state.
-        if !value_is_finite {
+        if state_fields.omitted {
             point.remove_field("value");
             omitted += 1;
         }
@@ -105,7 +151,10 @@ impl Schema {
         for (key, value) in &self.tags {
             point.set_tag(key, value);
         }
-        Ok(Shaped { omitted })
+        point.sort();
+        shape.omitted = omitted;
+        shape.attributes = Arc::downgrade(&change.attributes);
+        shape.state_fields = state_fields;
     }
 
     #[must_use]
@@ -205,6 +254,28 @@ impl Schema {
     }
 }
 
+impl<'a> State<'a> {
+    fn read(text: &'a str) -> Self {
+        if let Some(value) = number::parse_float(text) {
+            return Self { text: None, value: Some(value) };
+        }
+        let value = match text {
+            "on" | "locked" | "above_horizon" | "open" | "home" => Some(1.0),
+            "off" | "unlocked" | "below_horizon" | "closed" | "not_home" => Some(0.0),
+            _ => None,
+        };
+        Self { text: Some(text), value }
+    }
+
+    fn fields(self) -> StateFields {
+        StateFields {
+            state: self.text.is_some(),
+            value: self.value.is_some(),
+            omitted: self.value.is_some_and(|value| !value.is_finite()),
+        }
+    }
+}
+
 /// A few names, sorted: quicker to search than a hash table, and most often empty.
 struct Names(Box<[String]>);
 
@@ -226,23 +297,6 @@ fn no_value(state: &str) -> Option<Filtered> {
         "unavailable" => Some(Filtered::Unavailable),
         _ => None,
     }
-}
-
-/// Adds `value` for a number, `state` for a text, and both for a text that stands for a number. Says whether the value,
-/// if there is one, is finite.
-fn set_state(state: &str, point: &mut Point) -> bool {
-    if let Some(number) = number::parse_float(state) {
-        point.set_field("value", FieldValue::Float(number));
-        return number.is_finite();
-    }
-    point.set_field("state", FieldValue::Text(&text::join_lines(state)));
-    let number = match state {
-        "on" | "locked" | "above_horizon" | "open" | "home" => 1.0,
-        "off" | "unlocked" | "below_horizon" | "closed" | "not_home" => 0.0,
-        _ => return true,
-    };
-    point.set_field("value", FieldValue::Float(number));
-    true
 }
 
 /// InfluxDB refuses a field named `time`. The text `time_str` is none.
@@ -283,7 +337,7 @@ fn line_of(text: &str) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Schema, Shaped, Source};
+    use super::{Schema, Shape, Source};
     use crate::config::settings::{self, MeasurementFrom};
     use crate::model::entity::EntityId;
     use crate::model::event::StateChange;
@@ -306,11 +360,16 @@ mod tests {
         Value::Text(text.into())
     }
 
-    /// `expected` is the whole point as `measurement; tags; fields`, sorted.
+    /// `expected` is the whole point as [`printed`].
     fn check(options: settings::Schema, state: &str, attributes: &[(&str, Value)], expected: &str) -> u32 {
-        let mut point = Point::default();
-        let Shaped { omitted } = Schema::new(options).shape(&change(state, attributes), &mut point).unwrap();
-        point.sort();
+        let mut shape = Shape::default();
+        Schema::new(options).shape(&change(state, attributes), &mut shape).unwrap();
+        assert_eq!(printed(&shape.point), expected);
+        shape.omitted
+    }
+
+    /// `measurement; tags; fields`.
+    fn printed(point: &Point) -> String {
         let tags: Vec<_> = point.tags().map(|(key, value)| format!("{key}={value}")).collect();
         let fields: Vec<_> = point
             .fields()
@@ -320,8 +379,7 @@ mod tests {
                 other => panic!("no schema of Home Assistant writes {other:?}"),
             })
             .collect();
-        assert_eq!(format!("{}; {}; {}", point.measurement(), tags.join(" "), fields.join(" ")), expected);
-        omitted
+        format!("{}; {}; {}", point.measurement(), tags.join(" "), fields.join(" "))
     }
 
     #[test]
@@ -329,9 +387,47 @@ mod tests {
         let table = [("", Filtered::Empty), ("unknown", Filtered::Unknown), ("unavailable", Filtered::Unavailable)];
         for (state, reason) in table {
             assert_eq!(
-                Schema::new(settings::Schema::default()).shape(&change(state, &[]), &mut Point::default()),
+                Schema::new(settings::Schema::default()).shape(&change(state, &[]), &mut Shape::default()),
                 Err(reason)
             );
+        }
+    }
+
+    /// The point of a kept shape is the one that a new shape gives.
+    fn check_kept(change: &StateChange, kept: &mut Shape, schema: &mut Schema) {
+        let mut new = Shape::default();
+        schema.shape(change, &mut new).unwrap();
+        schema.shape(change, kept).unwrap();
+        assert_eq!((printed(&kept.point), kept.omitted), (printed(&new.point), new.omitted), "{change:?}");
+        assert_eq!(kept.point.time(), change.last_updated);
+    }
+
+    #[test]
+    fn a_kept_shape_tells_what_a_new_one_would_tell() {
+        let states = ["21.5", "nan", "on", "heat", "5", "-inf", "off", "cool down", "a\nb", "7"];
+        let names = ["value", "state", "value_", "state_", "time", "value_str"];
+        let mut schema = Schema::new(settings::Schema::default());
+        let mut kept = Shape::default();
+        for number in 0..1_000 {
+            let value = |at: usize| if (number + at).is_multiple_of(3) { text("nan") } else { text("Hall 12") };
+            let attributes: Vec<_> = names.iter().enumerate().map(|(at, name)| (*name, value(at))).collect();
+            let mut change = change(states[number % states.len()], &attributes[number % names.len()..]);
+            for (at, state) in states.iter().enumerate() {
+                change.state = (*state).into();
+                change.last_updated = Timestamp::from_micros((number * 100 + at).try_into().unwrap());
+                check_kept(&change, &mut kept, &mut schema);
+            }
+        }
+    }
+
+    #[test]
+    fn attributes_that_changed_in_place_are_other_attributes() {
+        let mut schema = Schema::new(settings::Schema::default());
+        let mut kept = Shape::default();
+        let mut change = change("1", &[("a", Value::Int(1))]);
+        for number in 0..10 {
+            check_kept(&change, &mut kept, &mut schema);
+            Arc::make_mut(&mut change.attributes).set("a".into(), Value::Int(number));
         }
     }
 
@@ -426,9 +522,9 @@ mod tests {
         for (options, measurement, attributes, source, expected) in table {
             let mut schema = Schema::new(settings::Schema { measurement, ..options.clone() });
             let change = change("1", attributes);
-            let mut point = Point::default();
-            schema.shape(&change, &mut point).unwrap();
-            assert_eq!((schema.source(&change), point.measurement()), (source, expected));
+            let mut shape = Shape::default();
+            schema.shape(&change, &mut shape).unwrap();
+            assert_eq!((schema.source(&change), shape.point.measurement()), (source, expected));
         }
     }
 }

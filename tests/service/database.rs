@@ -31,6 +31,7 @@ fn a_database_that_is_not_there_yet_gets_everything_of_the_meantime() {
 fn whatever_a_database_answers_nothing_is_lost_and_it_is_told_what_is_wrong() {
     let world = World::new();
     let mut service = Service::start(&world.options());
+    service.wait_until("the first states are stored", |_| world.database.has(&world.expected()));
     service.wait_until_ready();
     let moods = [
         (Mood::Says(502, "<html><h1>502 Bad Gateway</h1></html>"), Some("the database answers 502: a web page")),
@@ -76,6 +77,7 @@ fn faults_that_need_a_person_are_told_and_heal_without_a_restart() {
                 world.database.is(mood);
                 let mut service = Service::start(&world.options());
                 service.wait_for_reason(advice);
+                service.wait_for_log("nothing can be written until somebody acts");
                 world.home.storm(100);
                 world.database.is(Mood::Well);
                 let errors = service.said("nothing can be written until somebody acts");

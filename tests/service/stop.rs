@@ -32,7 +32,7 @@ fn a_stop_flushes_what_still_waits_for_company() {
     world.home.storm(500);
     let all = world.expected().len() as u64;
     service.wait_until("everything is held", |service| service.metric("wal_records") == all);
-    assert!(world.database.requests().is_empty());
+    assert!(world.database.lines().is_empty());
     let ended = service.stop();
     assert_eq!(world.database.points(), (world.expected(), true));
     assert!(ended.took < Duration::from_secs(4), "{:?}", ended.took);

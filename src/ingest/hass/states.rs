@@ -121,7 +121,10 @@ const MAX_ATTRIBUTES: usize = 10_000;
 
 fn set_all(attributes: &mut Attributes, pairs: Pairs<'_, Value>, names: &mut Names, unreadable: &mut Vec<Unreadable>) {
     for (name, value) in pairs {
-        if attributes.len() < MAX_ATTRIBUTES {
+        // Most often the name is there, and need not be looked up among all names.
+        if let Some(old) = attributes.get_mut(&name) {
+            *old = value;
+        } else if attributes.len() < MAX_ATTRIBUTES {
             attributes.set(names.shared(name), value);
         } else {
             unreadable.push(Unreadable::Attribute);
