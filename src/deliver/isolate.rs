@@ -14,20 +14,30 @@ use super::verdict::{Certainty, Others, Refusal, Verdict};
 pub struct Isolation {
     /// The next one is the last: they are in the reverse order of their ids.
     parts: Vec<Part>,
-    /// Single lines that were refused with words that we do not know, before any line was taken.
-    suspects: Vec<(Batch, String)>,
+    /// Single lines that were refused with words that we do not know, before any line was taken; or over which the
+    /// server failed, and no line was taken since.
+    suspects: Vec<Suspect>,
     refused: Vec<Refused>,
     newest_stored: Option<Timestamp>,
     /// The id of the last line.
     end: u64,
     /// Failures with unknown words that are left before we blame the environment.
     patience: u32,
+    longest_patience: u32,
 }
 
 struct Part {
     batch: Batch,
     /// The next part is the other half of a part that was at fault: if this half is stored, that one is at fault.
     clears_itself: bool,
+    /// One line over which the server failed once; then it took another.
+    is_second_try: bool,
+}
+
+struct Suspect {
+    line: Batch,
+    certain: Certainty,
+    words: String,
 }
 
 /// A line that will not be stored.
@@ -68,12 +78,13 @@ impl Isolation {
         // The way down to the first single line, and one sibling on each level of the way back.
         let patience = 2 * batch.len().ilog2() + 1;
         Some(Self {
-            parts: vec![Part { batch, clears_itself: false }],
+            parts: vec![Part::of(batch)],
             suspects: Vec::new(),
             refused: Vec::new(),
             newest_stored: None,
             end,
             patience,
+            longest_patience: patience,
         })
     }
 
@@ -90,7 +101,10 @@ impl Isolation {
             Verdict::Stored => self.handle_stored(&part),
             Verdict::Refused { lines, others } => self.handle_refused(part, &lines, others),
             Verdict::Isolate { certain: Certainty::Suspected, words } if self.newest_stored.is_none() => {
-                return self.handle_suspicion(part, words);
+                return self.handle_suspicion(part, Certainty::Suspected, words);
+            }
+            Verdict::Isolate { certain: Certainty::Doubted, words } if !part.is_second_try => {
+                return self.handle_suspicion(part, Certainty::Doubted, words);
             }
             Verdict::Isolate { words, .. } => self.halve_or_refuse(part.batch, true, words),
             Verdict::Split { words, .. } => self.halve_or_refuse(part.batch, false, words),
@@ -109,8 +123,12 @@ impl Isolation {
     /// What has become known since the last call. `None` if the beginning has not moved.
     #[must_use]
     pub fn settle(&mut self) -> Option<Settled> {
-        let open =
-            self.parts.last().map(|part| &part.batch).into_iter().chain(self.suspects.first().map(|(line, _)| line));
+        let open = self
+            .parts
+            .last()
+            .map(|part| &part.batch)
+            .into_iter()
+            .chain(self.suspects.first().map(|suspect| &suspect.line));
         let first_open = open.map(|batch| batch.id(0)).min();
         let through = match first_open {
             Some(id) => id.checked_sub(1)?,
@@ -123,12 +141,12 @@ impl Isolation {
     }
 
     fn handle_stored(&mut self, part: &Part) {
-        self.accept(&part.batch);
         if part.clears_itself
             && let Some(other) = self.parts.pop_if(|other| other.batch.len() > 1)
         {
             self.halve(other.batch, true);
         }
+        self.accept(&part.batch);
     }
 
     fn handle_refused(&mut self, mut part: Part, lines: &[Refusal], others: Others) {
@@ -146,15 +164,15 @@ impl Isolation {
         }
     }
 
-    /// The server's words are not known and it took nothing of this batch yet: it may be the lines or the server.
-    fn handle_suspicion(&mut self, part: Part, words: String) -> Step {
+    /// It may be the lines or the server.
+    fn handle_suspicion(&mut self, part: Part, certain: Certainty, words: String) -> Step {
         if self.patience == 0 {
             self.parts.push(part);
-            return Step::Hold { words };
+            return wait(certain, words);
         }
         self.patience -= 1;
         match part.batch.len() {
-            1 => self.suspects.push((part.batch, words)),
+            1 => self.suspects.push(Suspect { line: part.batch, certain, words }),
             _ => self.halve(part.batch, true),
         }
         self.step()
@@ -163,7 +181,7 @@ impl Isolation {
     /// When nothing is left to send and nothing was taken, it was not the lines.
     fn step(&self) -> Step {
         match self.suspects.first() {
-            Some((_, words)) if self.parts.is_empty() => Step::Hold { words: words.clone() },
+            Some(Suspect { certain, words, .. }) if self.parts.is_empty() => wait(*certain, words.clone()),
             _ => Step::Go,
         }
     }
@@ -177,20 +195,40 @@ impl Isolation {
 
     fn halve(&mut self, mut batch: Batch, at_fault: bool) {
         let right = batch.split_off(batch.len() / 2);
-        self.parts.push(Part { batch: right, clears_itself: false });
-        self.parts.push(Part { batch, clears_itself: at_fault });
+        self.parts.push(Part::of(right));
+        self.parts.push(Part { clears_itself: at_fault, ..Part::of(batch) });
     }
 
     fn accept(&mut self, batch: &Batch) {
         self.newest_stored = self.newest_stored.max(batch.newest());
-        // The database works: so it was the lines.
-        for (line, words) in std::mem::take(&mut self.suspects) {
-            self.refuse(&line, 0, Lost::RefusedByDatabase, words);
+        self.patience = self.longest_patience;
+        for Suspect { line, certain, words } in std::mem::take(&mut self.suspects).into_iter().rev() {
+            if certain == Certainty::Doubted {
+                // It may have recovered just now.
+                self.parts.push(Part { is_second_try: true, ..Part::of(line) });
+            } else {
+                // The database works: so it was the line.
+                self.refuse(&line, 0, Lost::RefusedByDatabase, words);
+            }
         }
     }
 
     fn refuse(&mut self, batch: &Batch, line: usize, reason: Lost, words: String) {
         self.refused.push(Refused { id: batch.id(line), reason, words });
+    }
+}
+
+impl Part {
+    fn of(batch: Batch) -> Self {
+        Self { batch, clears_itself: false, is_second_try: false }
+    }
+}
+
+/// What to do when the lines are not to blame.
+fn wait(certain: Certainty, words: String) -> Step {
+    match certain {
+        Certainty::Doubted => Step::Retry { after: None, words },
+        Certainty::Certain | Certainty::Suspected => Step::Hold { words },
     }
 }
 
@@ -215,6 +253,8 @@ mod tests {
         Silent,
         /// As `Silent`, with words that we do not know, and stores nothing.
         Strange,
+        /// Fails for each part with a bad line.
+        Failing,
         /// Names all and stores nothing: InfluxDB 2.
         NamesAll,
         /// Names all and stores the others: InfluxDB 3.
@@ -263,6 +303,7 @@ mod tests {
                 stored.extend(good);
                 Verdict::Isolate { certain: Certainty::Certain, words: words() }
             }
+            Server::Failing => Verdict::Isolate { certain: Certainty::Doubted, words: words() },
             Server::Strange => Verdict::Isolate { certain: Certainty::Suspected, words: words() },
             Server::NamesAll => Verdict::Refused { lines: all, others: Others::SendAgain },
             Server::NamesFirst => Verdict::Refused { lines: vec![refusal(first)], others: Others::SendAgain },
@@ -374,5 +415,41 @@ mod tests {
         assert_eq!(isolation.settle().unwrap().through, FIRST_ID + 1);
         assert!(matches!(isolation.handle(Verdict::Hold { words: String::new() }), Step::Hold { .. }));
         assert_eq!(isolation.settle().unwrap().through, FIRST_ID + 1);
+    }
+
+    #[test]
+    fn a_line_is_at_fault_when_the_server_fails_over_it_twice_and_takes_another_in_between() {
+        for count in [2, 3, 64, 100] {
+            for at in 0..count - 1 {
+                let bad = BTreeSet::from([FIRST_ID + at]);
+                let outcome = deliver(Server::Failing, usize::try_from(count).unwrap(), &bad);
+                assert!(!outcome.held && outcome.refused == [FIRST_ID + at], "{at} of {count}: {:?}", outcome.refused);
+            }
+        }
+        // No line follows the last one: it waits for the next batch.
+        let outcome = deliver(Server::Failing, 8, &BTreeSet::from([FIRST_ID + 7]));
+        assert!(outcome.held && outcome.refused.is_empty() && outcome.through == Some(FIRST_ID + 6));
+        let all = (FIRST_ID..FIRST_ID + 5_000).collect();
+        let outcome = deliver(Server::Failing, 5_000, &all);
+        assert!(outcome.held && outcome.refused.is_empty() && outcome.requests <= 26, "{} requests", outcome.requests);
+    }
+
+    #[test]
+    fn a_server_that_recovers_while_the_lines_are_looked_at_costs_none() {
+        for failures in 1..30 {
+            let mut isolation = Isolation::of(batch(100)).unwrap();
+            let mut requests = 0;
+            let mut step = Step::Go;
+            while step == Step::Go && isolation.next().is_some() {
+                requests += 1;
+                step = isolation.handle(match requests {
+                    ..=30 if requests <= failures => {
+                        Verdict::Isolate { certain: Certainty::Doubted, words: "no".into() }
+                    }
+                    _ => Verdict::Stored,
+                });
+            }
+            assert!(isolation.settle().is_none_or(|settled| settled.refused.is_empty()), "after {failures} failures");
+        }
     }
 }

@@ -11,6 +11,7 @@ mod closing;
 mod complaints;
 pub mod isolate;
 mod report;
+mod stuck;
 pub mod verdict;
 
 use std::sync::Arc;
@@ -32,13 +33,11 @@ use crate::status::board::Board;
 use self::closing::Closing;
 use self::isolate::{Isolation, Step};
 use self::report::Report;
-use self::verdict::{Others, SizeLimit, Verdict, judge};
+use self::stuck::Stuck;
+use self::verdict::{Others, SMALLEST_LIMIT_BYTES, SizeLimit, Verdict, judge};
 
 /// How often it is tried whether a person has done what has to be done.
 const PROBE: Duration = Duration::from_secs(30);
-
-/// A limit below this is not believed: the server has another problem.
-const SMALLEST_BATCH_BYTES: usize = 4 * 1024;
 
 /// Delivers until `stop`, then sends what is left for at most `flush_for`. What remains after that is counted as lost.
 pub async fn run(
@@ -57,6 +56,7 @@ pub async fn run(
         backoff: backoff(settings.retry),
         settings,
         closing: Closing::new(stop, flush_for),
+        stuck: Stuck::default(),
     };
     // Every wait in it has its own end: it is alive for as long as it is polled.
     beating(|| board.beat("delivery", std::time::Instant::now()), delivery.run()).await;
@@ -75,6 +75,7 @@ struct Delivery {
     limits: Limits,
     backoff: ExponentialBackoff,
     closing: Closing,
+    stuck: Stuck,
     report: Report,
 }
 
@@ -84,7 +85,13 @@ impl Delivery {
         loop {
             self.closing.or_stop(self.spool.wait()).await;
             if !linger.is_zero() {
-                self.closing.or_stop(sleep(linger)).await;
+                let company = async {
+                    tokio::select! {
+                        () = sleep(linger) => {}
+                        () = self.spool.until_full(self.limits) => {}
+                    }
+                };
+                self.closing.or_stop(company).await;
             }
             let Some(batch) = self.spool.peek(self.limits) else {
                 if self.closing.has_begun() {
@@ -111,6 +118,7 @@ impl Delivery {
     /// Sends a batch, in parts if need be, until it is settled or has to wait. `None`: there is no time left.
     async fn deliver(&mut self, batch: Batch) -> Option<Step> {
         self.report.next_batch();
+        self.stuck.next_batch();
         let mut isolation = Isolation::of(batch);
         while let Some(isolation) = &mut isolation
             && let Some(part) = isolation.next()
@@ -130,7 +138,7 @@ impl Delivery {
     async fn send(&mut self, part: &Batch) -> Option<Verdict> {
         let began = Instant::now();
         let sent = self.closing.within(self.target.send(part)).await?;
-        let verdict = judge(&sent.answer, part, clock::now());
+        let verdict = self.stuck.handle(&sent.answer, judge(&sent.answer, part, clock::now()));
         self.report.answered(part.len(), &sent, &verdict, began.elapsed());
         match &verdict {
             Verdict::Stored => self.report.stored(part.len()),
@@ -148,7 +156,7 @@ impl Delivery {
 
     fn learn_limit(&mut self, part: &Batch, words: &str) {
         let bytes = part.bytes().len();
-        let half = (bytes / 2).max(SMALLEST_BATCH_BYTES);
+        let half = (bytes / 2).max(SMALLEST_LIMIT_BYTES);
         if half < self.limits.bytes.get() {
             self.limits.bytes = half.try_into().unwrap_or(self.limits.bytes);
             self.report.smaller_batches(bytes, half, words);

@@ -17,6 +17,9 @@ use crate::model::time::Timestamp;
 /// `Retry-After` is believed up to here.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
+/// A limit below this is not believed: the server, or a proxy before it, has another problem.
+pub(super) const SMALLEST_LIMIT_BYTES: usize = 4 * 1024;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Every line is in the database.
@@ -55,6 +58,8 @@ pub enum Certainty {
     Certain,
     /// The server's words are not known to us: the lines are only to blame if others are taken.
     Suspected,
+    /// The server failed. A line is only to blame if another is taken between two failures over it.
+    Doubted,
 }
 
 /// Where the limit that was hit stands.
@@ -74,7 +79,8 @@ impl Verdict {
             Self::Stored => "stored",
             Self::Refused { .. } => "refused_lines",
             Self::Isolate { .. } => "isolate",
-            Self::Split { .. } => "too_large",
+            Self::Split { limit: SizeLimit::Said, .. } => "too_large",
+            Self::Split { limit: SizeLimit::Guessed, .. } => "cut_off",
             Self::Retry { .. } => "retry",
             Self::Hold { .. } => "hold",
         }
@@ -93,7 +99,7 @@ pub fn judge(answer: &Answer, batch: &Batch, now: Timestamp) -> Verdict {
             words: "the connection was closed while the batch was sent".to_owned(),
         },
         Answer::CutOffWhileSending => retry(None, "the connection was closed while a line was sent".to_owned()),
-        Answer::Nothing { fault, words } => retry(None, format!("{}: {words}", fault.sentence())),
+        Answer::Nothing { words, .. } => retry(None, words.clone()),
         Answer::NotRecognised(words) => Verdict::Hold { words: words.clone() },
         Answer::Disk { kind, words } => match kind {
             io::ErrorKind::StorageFull
@@ -119,6 +125,10 @@ fn judge_reply(reply: &Reply, batch: &Batch, now: Timestamp) -> Verdict {
         ),
         403 => hold("the credentials may not write into this database: give them the right to"),
         404 => hold("the database does not exist, or not at this address: create it, or check influxdb.url"),
+        413 if batch.len() == 1 && batch.bytes().len() < SMALLEST_LIMIT_BYTES => hold(
+            "even a single line is too large for the server, or for a proxy before it: raise the limit of its request \
+             bodies",
+        ),
         413 => Verdict::Split { limit: SizeLimit::Said, words: reply.words() },
         // The first releases of InfluxDB 2 said 500 to what is 422 now.
         500 if reply.message().contains("partial write: ") => judge_refusal(reply, batch),
@@ -136,7 +146,11 @@ fn judge_reply(reply: &Reply, batch: &Batch, now: Timestamp) -> Verdict {
 /// 400 and 422: some lines are bad, or the request itself is.
 fn judge_refusal(reply: &Reply, batch: &Batch) -> Verdict {
     let message = reply.message();
-    if reply.is_page() || is_about_the_request(&message) {
+    // Whoever complains about lines repeats what the user called things, and that can be anything.
+    let is_about_lines =
+        ["unable to parse '", "partial write", "field type conflict"].iter().any(|words| message.contains(words));
+    let is_about_the_request = !is_about_lines && !reply.is_torn() && is_about_the_request(&message);
+    if reply.is_page() || is_about_the_request {
         return Verdict::Hold {
             words: format!(
                 "the database does not take the request: check the options of influxdb ({}: {})",
@@ -146,22 +160,20 @@ fn judge_refusal(reply: &Reply, batch: &Batch) -> Verdict {
         };
     }
     if let Some(named) = reply.named_lines() {
-        return judge_named_lines(named, &message, batch);
+        return judge_named_lines(named, reply, batch);
     }
     if is_about_retention(&message) {
-        return judge_retention(&message, batch);
+        return judge_retention(reply, &message, batch);
     }
     if message.contains("unable to parse '") {
         return judge_quoted_lines(reply, &message, batch);
     }
     // "rest written", as all partial writes of version 1 and 2; with a rest of none there is nothing to look for.
     if message.contains("partial write: ") && dropped(&message).is_some_and(|dropped| dropped >= batch.len()) {
-        let words = for_people(without_count(&message));
-        return refused((0..batch.len()).collect(), Lost::RefusedByDatabase, &words, Others::Stored);
+        return refused((0..batch.len()).collect(), Lost::RefusedByDatabase, &reply.words(), Others::Stored);
     }
-    let is_about_lines = ["partial write", "field type conflict"].iter().any(|words| message.contains(words));
     let certain = if is_about_lines { Certainty::Certain } else { Certainty::Suspected };
-    Verdict::Isolate { certain, words: for_people(without_count(&message)) }
+    Verdict::Isolate { certain, words: reply.words() }
 }
 
 /// Complaints that no choice of lines would change.
@@ -177,9 +189,11 @@ fn is_about_retention(message: &str) -> bool {
 
 /// The server says how many, and which they are follows from their times: that of a record is that of its line. The others are sent again although most
 /// likely they are stored: this complaint hides complaints about other lines.
-fn judge_retention(message: &str, batch: &Batch) -> Verdict {
-    let words = for_people(without_count(message));
+fn judge_retention(reply: &Reply, message: &str, batch: &Batch) -> Verdict {
+    let words = reply.words();
     match dropped(message) {
+        // Then it was something else, and sending the same again would change nothing.
+        Some(0) => Verdict::Isolate { certain: Certainty::Suspected, words },
         // There is a bound for the future as well, in the newer servers.
         Some(dropped) if dropped >= batch.len() || !message.contains("Upper Bound") => {
             refused(batch.oldest(dropped), Lost::ExpiredByRetention, &words, Others::SendAgain)
@@ -189,7 +203,7 @@ fn judge_retention(message: &str, batch: &Batch) -> Verdict {
 }
 
 /// InfluxDB 3.
-fn judge_named_lines(named: NamedLines, message: &str, batch: &Batch) -> Verdict {
+fn judge_named_lines(named: NamedLines, reply: &Reply, batch: &Batch) -> Verdict {
     let (named, others) = match named {
         NamedLines::All(lines) => (lines, Others::Stored),
         NamedLines::First(line) => (vec![line], Others::SendAgain),
@@ -204,7 +218,7 @@ fn judge_named_lines(named: NamedLines, message: &str, batch: &Batch) -> Verdict
         })
         .collect();
     if lines.is_empty() || lines.len() < named.len() {
-        return Verdict::Isolate { certain: Certainty::Certain, words: for_people(message) };
+        return Verdict::Isolate { certain: Certainty::Certain, words: reply.words() };
     }
     lines.sort_by_key(|refusal| refusal.line);
     lines.dedup_by_key(|refusal| refusal.line);
@@ -234,13 +248,13 @@ fn judge_quoted_lines(reply: &Reply, message: &str, batch: &Batch) -> Verdict {
             Some((same, reason)) => lines.extend(same.into_iter().map(|line| Refusal {
                 line,
                 reason: Lost::RefusedByDatabase,
-                words: format!("unable to parse the line: {}", for_people(without_count(reason))),
+                words: format!("unable to parse the line: {}", for_people(reason)),
             })),
             None => all_found = false,
         }
     }
     if lines.is_empty() {
-        return Verdict::Isolate { certain: Certainty::Certain, words: for_people(message) };
+        return Verdict::Isolate { certain: Certainty::Certain, words: reply.words() };
     }
     lines.sort_by_key(|refusal| refusal.line);
     // Only version 1 stores the good lines of a batch with bad ones.
@@ -261,11 +275,6 @@ fn retry(after: Option<Duration>, words: String) -> Verdict {
 fn dropped(message: &str) -> Option<usize> {
     let number = &message[message.rfind("dropped=")? + "dropped=".len()..];
     number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-/// Without the count at its end, the same complaint has the same words.
-fn without_count(words: &str) -> &str {
-    words.rfind(" dropped=").map_or(words, |end| &words[..end])
 }
 
 /// Seconds, whole or not, or a date; at most five minutes.
@@ -324,6 +333,7 @@ mod tests {
             }
             Verdict::Isolate { certain: Certainty::Certain, .. } => "isolate".into(),
             Verdict::Isolate { certain: Certainty::Suspected, .. } => "suspect".into(),
+            Verdict::Isolate { certain: Certainty::Doubted, .. } => "doubt".into(),
             Verdict::Split { limit: SizeLimit::Said, .. } => "split".into(),
             Verdict::Split { limit: SizeLimit::Guessed, .. } => "split, perhaps".into(),
             Verdict::Retry { .. } => "retry".into(),
@@ -412,6 +422,21 @@ mod tests {
                 r#"{"error":"partial write: max-values-per-tag limit exceeded (1/1): measurement=\"m\" tag=\"t\" value=\"v\" dropped=1"}"#,
                 "isolate",
             ),
+            // Words of the user's that a complaint about the request has too.
+            (
+                V1,
+                400,
+                &conflict.replace(r#"measurement \"m\""#, r#"measurement \"sensor.nginx_gzip_hits\""#),
+                "isolate",
+            ),
+            (
+                V1,
+                400,
+                r#"{"error":"partial write: unable to parse 'm v=invalid precision': invalid number dropped=0"}"#,
+                "isolate",
+            ),
+            (V2, 400, r#"{"code":"invalid","message":"unable to parse 'm v=gzip': invalid number"}"#, "isolate"),
+            (V3, 400, r#"{"error":"parsing failed","data":{"original_line":"m v=gzip"#, "suspect"),
             (V3, 422, r#"{"error":"update to schema would exceed number of columns per table limit"}"#, "suspect"),
             // Too old: the oldest lines.
             (
@@ -439,6 +464,7 @@ mod tests {
                 "isolate",
             ),
             (V1, 400, r#"{"error":"partial write: points beyond retention policy"}"#, "isolate"),
+            (V1, 400, r#"{"error":"partial write: points beyond retention policy dropped=0"}"#, "suspect"),
             // The request, not the lines.
             (V1, 400, r#"{"error":"database is required"}"#, "hold"),
             (V1, 400, r#"{"error":"gzip: invalid header"}"#, "hold"),
@@ -500,6 +526,19 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_no_line_meets_is_not_believed() {
+        assert_eq!(kind(&said(V2, 413, "", &["m v=1 1"])), "hold");
+        let long = format!("m v=\"{}\" 1", "x".repeat(5_000));
+        assert_eq!(kind(&said(V2, 413, "", &[&long])), "split");
+    }
+
+    #[test]
+    fn a_batch_that_was_cut_off_is_not_counted_as_too_large() {
+        assert_eq!(judge(&Answer::CutOffWhileSending, &batch(GOOD), NOW).label(), "cut_off");
+        assert_eq!(said(V1, 413, "", GOOD).label(), "too_large");
+    }
+
+    #[test]
     fn a_quoted_line_is_found_whatever_it_holds() {
         let hard = r#"m,a=it's v="he said: 'no': unable to parse 'x': y",w="<&>""#;
         let message = format!(
@@ -546,16 +585,20 @@ mod tests {
     #[test]
     fn no_words_of_a_verdict_hold_the_users_data() {
         let body = r#"{"error":"partial write: unable to parse 'secret v=': missing field value dropped=0"}"#;
-        for lines in [&["secret v="], &["another"]] {
-            let verdict = said(V1, 400, body, lines);
-            assert!(!format!("{verdict:?}").contains("secret"), "{verdict:?}");
+        let cut = r#"{"error":"partial write of line protocol occurred","data":[{"original_line":"secret v="#;
+        for (dialect, status, body) in [(V1, 400, body), (V3, 400, cut), (V3, 500, cut), (V3, 401, cut)] {
+            for lines in [&["secret v="], &["another"]] {
+                let verdict = said(dialect, status, body, lines);
+                assert!(!format!("{verdict:?}").contains("secret"), "{verdict:?}");
+            }
         }
     }
 
     proptest::proptest! {
         #[test]
         fn any_answer_has_a_verdict(status in 200..600_u16, body in ".{0,200}", dialect in 0..3_usize) {
-            let _ = said([V1, V2, V3][dialect], status, &body, GOOD);
+            let verdict = said([V1, V2, V3][dialect], status, &body, GOOD);
+            proptest::prop_assert_ne!(verdict, Verdict::Refused { lines: Vec::new(), others: Others::SendAgain });
         }
     }
 }

@@ -19,12 +19,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use time::Date;
+use tokio::task::JoinHandle;
 
 use crate::model::record::Batch;
 use crate::model::time::Timestamp;
 
 use super::compress::Gzip;
-use super::{Answer, Sent};
+use super::{Answer, Fault, Sent};
 
 const SYNC: Duration = Duration::from_secs(10);
 
@@ -35,9 +36,16 @@ const TAIL_BYTES: usize = 8;
 
 pub struct Archive {
     folder: PathBuf,
+    /// For one batch.
+    deadline: Duration,
     /// Away while a write is under way.
     writer: Option<Writer>,
+    /// The write that did not end in time. The next one follows its end: two at once would mix their members.
+    late: Option<JoinHandle<(Written, Writer)>>,
 }
+
+/// The bytes, or which file refused.
+type Written = Result<u64, (PathBuf, io::Error)>;
 
 /// The part that blocks.
 struct Writer {
@@ -55,8 +63,8 @@ struct Current {
 
 impl Archive {
     #[must_use]
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder, writer: None }
+    pub fn new(folder: PathBuf, deadline: Duration) -> Self {
+        Self { folder, deadline, writer: None, late: None }
     }
 
     pub(super) fn describe(&self) -> String {
@@ -64,20 +72,36 @@ impl Archive {
     }
 
     pub(super) async fn send(&mut self, batch: &Batch) -> Sent {
+        let answer = match tokio::time::timeout(self.deadline, self.write(batch)).await {
+            Ok(Ok(bytes)) => return Sent { answer: Answer::Filed, bytes },
+            Ok(Err((path, err))) => disk(&path, &err),
+            // A disk that sleeps, or a network share that has gone away.
+            Err(_) => Answer::Nothing {
+                fault: Fault::TimedOut,
+                words: format!(
+                    "{}: no answer in time: a write takes longer than {} s: check the disk, or the network share",
+                    self.folder.display(),
+                    self.deadline.as_secs_f32()
+                ),
+            },
+        };
+        Sent { answer, bytes: 0 }
+    }
+
+    /// May be dropped at any moment: a write that is under way is waited for by the next.
+    async fn write(&mut self, batch: &Batch) -> Written {
+        if let Some(late) = &mut self.late {
+            self.writer = late.await.ok().map(|(_, writer)| writer);
+            self.late = None;
+        }
         let days = by_day(batch);
         let mut writer = self.writer.take().unwrap_or_else(|| Writer::new(self.folder.clone()));
-        let written = tokio::task::spawn_blocking(move || (writer.write(&days), writer)).await;
-        let written = match written {
-            Ok((written, writer)) => {
-                self.writer = Some(writer);
-                written
-            }
-            Err(_) => Err((self.folder.clone(), io::Error::other("the writing task ended"))),
-        };
-        match written {
-            Ok(bytes) => Sent { answer: Answer::Filed, bytes },
-            Err((path, err)) => Sent { answer: disk(&path, &err), bytes: 0 },
-        }
+        let writing = self.late.insert(tokio::task::spawn_blocking(move || (writer.write(&days), writer)));
+        let ended = writing.await;
+        self.late = None;
+        let (written, writer) = ended.map_err(|_| (self.folder.clone(), io::Error::other("the writing task ended")))?;
+        self.writer = Some(writer);
+        written
     }
 
     /// Whether files can be made in the folder.
@@ -113,7 +137,7 @@ impl Writer {
         Self { folder, gzip: Gzip::new(), current: None }
     }
 
-    fn write(&mut self, days: &BTreeMap<Date, Vec<u8>>) -> Result<u64, (PathBuf, io::Error)> {
+    fn write(&mut self, days: &BTreeMap<Date, Vec<u8>>) -> Written {
         let mut bytes = 0;
         for (day, lines) in days {
             bytes += self.append(*day, lines).map_err(|err| (self.path(*day), err))?;
@@ -232,6 +256,7 @@ mod tests {
     use std::fs;
     use std::io;
     use std::path::Path;
+    use std::time::Duration;
 
     use super::{Archive, day};
     use crate::influx::Answer;
@@ -239,6 +264,7 @@ mod tests {
     use crate::model::record::Record;
     use crate::model::time::Timestamp;
 
+    const SOON: Duration = Duration::from_secs(10);
     const DAY: i64 = 86_400_000_000;
 
     fn batch(records: &[(i64, &str)]) -> Batch {
@@ -266,7 +292,7 @@ mod tests {
     async fn lines_are_filed_by_the_day_of_their_event() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("made when needed");
-        let mut archive = Archive::new(folder.clone());
+        let mut archive = Archive::new(folder.clone(), SOON);
         send(&mut archive, &[(0, "a\n"), (DAY, "b\n"), (1, "c\n")]).await;
         send(&mut archive, &[(DAY + 1, "d\n")]).await;
         assert_eq!(unpacked(&folder.join("1970-01-01.lp.gz")), "a\nc\n");
@@ -278,12 +304,12 @@ mod tests {
         for torn in [1, 19, 25, 40] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("1970-01-01.lp.gz");
-            send(&mut Archive::new(folder.path().into()), &[(0, "first\n")]).await;
+            send(&mut Archive::new(folder.path().into(), SOON), &[(0, "first\n")]).await;
             let whole = fs::read(&path).unwrap();
             let mut end = whole.clone();
             end.extend_from_slice(&whole[..torn.min(whole.len() - 1)]);
             fs::write(&path, end).unwrap();
-            send(&mut Archive::new(folder.path().into()), &[(0, "second\n")]).await;
+            send(&mut Archive::new(folder.path().into(), SOON), &[(0, "second\n")]).await;
             assert_eq!(unpacked(&path), "first\nsecond\n", "{torn}");
         }
     }
@@ -295,7 +321,7 @@ mod tests {
         let plain = folder.path().join("1970-01-01.lp");
         fs::write(&plain, "theirs\n").unwrap();
         assert!(std::process::Command::new("gzip").arg(&plain).status().unwrap().success());
-        let mut archive = Archive::new(folder.path().into());
+        let mut archive = Archive::new(folder.path().into(), SOON);
         send(&mut archive, &[(0, "ours\n")]).await;
         assert_eq!(unpacked(&path), "theirs\nours\n");
         fs::remove_file(&path).unwrap();
@@ -308,7 +334,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a file, not a folder");
         fs::write(&file, "").unwrap();
-        let sent = Archive::new(file.join("archive")).send(&batch(&[(0, "a\n")])).await;
+        let sent = Archive::new(file.join("archive"), SOON).send(&batch(&[(0, "a\n")])).await;
         assert!(matches!(sent.answer, Answer::Disk { kind: io::ErrorKind::NotADirectory, .. }), "{:?}", sent.answer);
     }
 

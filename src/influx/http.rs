@@ -27,7 +27,8 @@ use super::{Fault, OpenError};
 const BODY_BYTES: usize = 64 * 1024;
 
 /// Shorter than any server's or proxy's own: a connection that both sides think of differently costs a failed write.
-const IDLE: Duration = Duration::from_secs(20);
+/// Apache and Node close theirs after 5 seconds.
+const IDLE: Duration = Duration::from_secs(4);
 
 /// Up to here a body is in the socket's buffers before the server can object, and its answer is read.
 const SMALL_BODY_BYTES: u64 = 64 * 1024;

@@ -63,7 +63,7 @@ pub enum Answer {
     Reply(Reply),
     /// The connection broke while a large body was on its way: so do servers that find it too large.
     CutOffWhileSending,
-    /// Nobody answered, or not in full. Whether the lines were stored is not known.
+    /// Nobody answered, or not in full. Whether the lines were stored is not known. `words`: who, why, and what to do.
     Nothing { fault: Fault, words: String },
     /// Something answered that is no database we know; one sentence for people.
     NotRecognised(String),
@@ -72,6 +72,9 @@ pub enum Answer {
     /// The archive's disk said no.
     Disk { kind: io::ErrorKind, words: String },
 }
+
+/// The host of the InfluxDB add-on, which is where we look for a database unless we are told.
+const ADD_ON: &str = "a0d7b954-influxdb:";
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,18 +94,35 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What to call it in a sentence.
-    #[must_use]
-    pub fn sentence(self) -> &'static str {
+    /// Who did not answer, why, and what to do. `place`: host and port. `details`: what the system says.
+    fn words(self, place: &str, details: &str) -> String {
         match self {
-            Self::NoSuchHost => "the host name is not known",
-            Self::Refused => "nothing listens there",
-            Self::TimedOut => "no answer in time",
-            Self::Tls => "no secure connection",
-            Self::Broken => "the connection broke",
-            Self::NotHttp => "the answer is not HTTP",
-            Self::NotReady => "the server is not ready",
-            Self::Other => "the request failed",
+            Self::NoSuchHost if place.starts_with(ADD_ON) => {
+                format!(
+                    "cannot reach {place}: the host name is not known: install the InfluxDB add-on or set influxdb.url"
+                )
+            }
+            Self::NoSuchHost => {
+                format!("cannot reach {place}: the host name is not known: check the host name in influxdb.url")
+            }
+            Self::Refused => format!(
+                "cannot reach {place}: nothing listens there: check the port in influxdb.url, and that the database runs"
+            ),
+            Self::TimedOut => {
+                format!("{place}: no answer in time: {details}: check the address in influxdb.url, and firewalls")
+            }
+            Self::Tls => format!(
+                "{place}: no secure connection: {details}: check influxdb.ca_certificate and influxdb.verify_tls, and \
+                 http or https in influxdb.url"
+            ),
+            Self::Broken => {
+                format!("{place}: the connection broke: {details}: check http or https and the port in influxdb.url")
+            }
+            Self::NotHttp => {
+                format!("{place}: the answer is not HTTP: {details}: check http or https and the port in influxdb.url")
+            }
+            Self::NotReady => format!("{place}: the server is not ready: {details}: it may still be starting"),
+            Self::Other => format!("{place}: the request failed: {details}: check influxdb.url"),
         }
     }
 }
@@ -127,7 +147,7 @@ impl Target {
     pub fn open(target: &settings::Target, delivery: &settings::Delivery) -> Result<Self, OpenError> {
         Ok(match target {
             settings::Target::Server(server) => Self::Server(Server::open(server, delivery)?),
-            settings::Target::Archive(folder) => Self::Archive(Archive::new(folder.clone())),
+            settings::Target::Archive(folder) => Self::Archive(Archive::new(folder.clone(), delivery.request_timeout)),
         })
     }
 
@@ -145,5 +165,24 @@ impl Target {
             Self::Server(server) => server.describe(),
             Self::Archive(archive) => archive.describe(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Fault;
+
+    #[test]
+    fn who_finds_no_database_learns_where_and_what_to_do() {
+        let words = |place| Fault::NoSuchHost.words(place, "Name or service not known");
+        assert_eq!(
+            words("a0d7b954-influxdb:8086"),
+            "cannot reach a0d7b954-influxdb:8086: the host name is not known: install the InfluxDB add-on or set \
+             influxdb.url"
+        );
+        assert!(
+            words("nas.local:8086")
+                .ends_with("nas.local:8086: the host name is not known: check the host name in influxdb.url")
+        );
     }
 }

@@ -5,7 +5,7 @@ use crate::config::settings;
 use super::file::Archive;
 use super::reply::Reply;
 use super::server::Server;
-use super::{Answer, Dialect, Fault};
+use super::{Answer, Dialect};
 
 /// One thing that was tried, in the order of trying. Nothing follows what failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub async fn probe(target: &settings::Target, delivery: &settings::Delivery) -> 
             Err(err) => vec![bad(About::Settings, err.to_string())],
         },
         settings::Target::Archive(folder) => {
-            let archive = Archive::new(folder.clone());
+            let archive = Archive::new(folder.clone(), delivery.request_timeout);
             match archive.try_writing() {
                 Ok(()) => vec![good(About::Writing, archive.describe())],
                 Err(answer) => vec![bad(About::Writing, why_not(&answer))],
@@ -103,23 +103,9 @@ fn admitted(reply: &Reply, options: &settings::Server) -> Finding {
 
 fn why_not(answer: &Answer) -> String {
     match answer {
-        Answer::Nothing { fault, words } => {
-            let advice = match fault {
-                Fault::NoSuchHost => "check the host name in influxdb.url",
-                Fault::Refused => "check the port in influxdb.url, and that the database runs",
-                Fault::TimedOut => "check the address in influxdb.url, and firewalls",
-                Fault::Tls => {
-                    "check influxdb.ca_certificate and influxdb.verify_tls, and http or https in influxdb.url"
-                }
-                Fault::Broken | Fault::NotHttp => "check http or https and the port in influxdb.url",
-                Fault::NotReady => "it may still be starting",
-                Fault::Other => "check influxdb.url",
-            };
-            format!("{}: {words}: {advice}", fault.sentence())
-        }
-        Answer::NotRecognised(words) | Answer::Disk { words, .. } => words.clone(),
+        Answer::Nothing { words, .. } | Answer::NotRecognised(words) | Answer::Disk { words, .. } => words.clone(),
         Answer::Reply(reply) => format!("the server answers {}: {}", reply.status, reply.words()),
-        Answer::CutOffWhileSending | Answer::Filed => Fault::Broken.sentence().to_owned(),
+        Answer::CutOffWhileSending | Answer::Filed => "the connection broke".to_owned(),
     }
 }
 

@@ -66,18 +66,32 @@ impl Reply {
         self.body.trim_ascii_start().starts_with(b"<")
     }
 
+    /// JSON without its end: more than we read of an answer. It may hold anything of the user's.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"{")
+            && serde_json::from_slice::<serde::de::IgnoredAny>(&self.body).is_err()
+    }
+
     /// The message for the log and the panel.
     #[must_use]
     pub fn words(&self) -> String {
-        if self.is_page() { "a web page".to_owned() } else { for_people(&self.message()) }
+        if self.is_page() {
+            "a web page".to_owned()
+        } else if self.is_torn() {
+            "an answer too long to read".to_owned()
+        } else {
+            for_people(&self.message())
+        }
     }
 }
 
-/// One line, short, and without the lines that a server quotes: they are the user's data.
+/// One line, short, and without the lines that a server quotes: they are the user's data. Without the count at its end,
+/// too: the same complaint has the same words.
 #[must_use]
 pub fn for_people(message: &str) -> String {
     let mut shown = String::new();
-    let mut rest = message;
+    let mut rest = message.rfind(" dropped=").map_or(message, |end| &message[..end]);
     while let Some(quote) = next_quote(rest) {
         shown.push_str(&rest[..quote]);
         shown.push_str("...");
@@ -130,6 +144,8 @@ mod tests {
             assert_eq!(reply(body).message(), message);
         }
         assert_eq!(reply("\n<html><title>502</title>").words(), "a web page");
+        let cut = r#"{"error":"partial write of line protocol occurred","data":[{"original_line":"secret"#;
+        assert_eq!(reply(cut).words(), "an answer too long to read");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A database behind HTTP: finds out what it is, then writes in its own dialect.
 
 use bytes::Bytes;
+use url::Url;
 
 use crate::config::settings::{self, Api, Compression};
 use crate::model::record::Batch;
@@ -18,6 +19,8 @@ const PLAIN_BYTES: usize = 1024;
 pub struct Server {
     client: Client,
     requests: Requests,
+    /// Host and port, for people. No name, no password.
+    place: String,
     gzip: Option<Gzip>,
     /// `None`: the server is asked, and asked again when it behaves like another one.
     fixed: Option<Dialect>,
@@ -29,6 +32,7 @@ impl Server {
         Ok(Self {
             client: Client::new(&server.tls, delivery.request_timeout)?,
             requests: Requests::to(server)?,
+            place: place(&server.url),
             gzip: (delivery.compression == Compression::Gzip).then(Gzip::new),
             fixed: match server.api {
                 Api::Auto => None,
@@ -57,7 +61,7 @@ impl Server {
         let bytes = body.len() as u64;
         let answer = match self.client.send(self.requests.write(dialect, body, gzip)).await {
             Ok(answered) => Answer::Reply(reply(dialect, answered)),
-            Err(failure) => failure.into(),
+            Err(failure) => self.no_answer(failure),
         };
         // What is away, or does not know the path, may be another server when it is back.
         let may_be_another = match &answer {
@@ -88,21 +92,24 @@ impl Server {
     /// A write of nothing: whether a write would be let in.
     pub(super) async fn write_nothing(&self, dialect: Dialect) -> Result<Reply, Answer> {
         let request = self.requests.write(dialect, Bytes::new(), false);
-        Ok(reply(dialect, self.client.send(request).await.map_err(Answer::from)?))
+        Ok(reply(dialect, self.client.send(request).await.map_err(|failure| self.no_answer(failure))?))
     }
 
     async fn ask(&self) -> Result<Known, Answer> {
-        let ping = self.client.send(self.requests.ping()).await?;
+        let ping = self.client.send(self.requests.ping()).await.map_err(|failure| self.no_answer(failure))?;
         let decision = match detect::by_ping(&ping) {
             Some(decision) => decision,
-            None => detect::by_health(&self.client.send(self.requests.health()).await?),
+            None => {
+                let health = self.client.send(self.requests.health()).await;
+                detect::by_health(&health.map_err(|failure| self.no_answer(failure))?)
+            }
         };
         match decision {
             Decision::Is(known) => Ok(known),
-            Decision::NotReady(status) => Err(Answer::Nothing {
-                fault: Fault::NotReady,
-                words: format!("it answered {status} when it was asked what it is"),
-            }),
+            Decision::NotReady(status) => {
+                let details = format!("it answered {status} when it was asked what it is");
+                Err(self.no_answer(Failure::Nothing { fault: Fault::NotReady, words: details }))
+            }
             Decision::Unknown(words) => Err(Answer::NotRecognised(words)),
         }
     }
@@ -113,15 +120,18 @@ impl Server {
             _ => (Bytes::copy_from_slice(lines), false),
         }
     }
-}
 
-impl From<Failure> for Answer {
-    fn from(failure: Failure) -> Self {
+    fn no_answer(&self, failure: Failure) -> Answer {
         match failure {
-            Failure::CutOffWhileSending => Self::CutOffWhileSending,
-            Failure::Nothing { fault, words } => Self::Nothing { fault, words },
+            Failure::CutOffWhileSending => Answer::CutOffWhileSending,
+            Failure::Nothing { fault, words } => Answer::Nothing { fault, words: fault.words(&self.place, &words) },
         }
     }
+}
+
+fn place(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn reply(dialect: Dialect, answered: Answered) -> Reply {

@@ -124,6 +124,15 @@ impl Spool {
         released
     }
 
+    /// Whether there is no point in waiting for more: a whole batch waits, or half of what there is room for.
+    #[must_use]
+    pub fn is_full(&self, limits: Limits) -> bool {
+        let Held { records, bytes } = self.held();
+        let records = usize::try_from(records).unwrap_or(usize::MAX);
+        let without_index = bytes.saturating_sub(chunk::cost(records, 0));
+        records >= limits.records.get() || without_index >= limits.bytes.get() || bytes >= self.limit_bytes / 2
+    }
+
     #[must_use]
     pub fn held(&self) -> Held {
         Held { records: self.next_id - self.cursor.0, bytes: self.held_bytes }

@@ -55,6 +55,13 @@ impl Shared {
         }
     }
 
+    /// Returns when [`Spool::is_full`]. For one waiting task.
+    pub async fn until_full(&self, limits: Limits) {
+        while !self.lock().is_full(limits) {
+            self.0.arrived.notified().await;
+        }
+    }
+
     #[must_use]
     pub fn peek(&self, limits: Limits) -> Option<Batch> {
         self.lock().peek(limits)

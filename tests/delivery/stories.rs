@@ -80,6 +80,30 @@ async fn the_first_record_waits_for_company_but_not_at_the_end() {
     assert_eq!(bench.end().await.books.stored, 1);
 }
 
+#[tokio::test]
+async fn company_that_fills_a_batch_ends_the_wait_for_more() {
+    let row = |points, bytes, spool| (NonZeroUsize::new(points), NonZeroUsize::new(bytes), NonZeroUsize::new(spool));
+    // Enough lines, enough bytes, and neither before the memory would be full.
+    for (points, bytes, spool) in [row(100, 1 << 20, 1 << 20), row(5_000, 4_000, 1 << 20), row(5_000, 1 << 20, 20_000)]
+    {
+        let fake = Fake::start(|_| answer(204, "")).await;
+        let mut delivery = delivery();
+        delivery.linger = Duration::from_hours(1);
+        (delivery.batch_points, delivery.batch_bytes, delivery.spool_bytes) =
+            (points.unwrap(), bytes.unwrap(), spool.unwrap());
+        let mut bench = Bench::start(&lines(1), server(&fake.url, Api::V1), delivery);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(fake.requests().len(), 0, "one line waits");
+        for _ in 0..20 {
+            bench.append(&lines(10));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        until("a batch was sent", || !fake.requests().is_empty()).await;
+        let end = bench.end().await;
+        assert_eq!(end.books.stored, 201, "{:?}", end.books);
+    }
+}
+
 /// How the versions answer to a batch with one bad line.
 fn poison(api: Api, words: &'static str, stored: Stored) -> impl FnMut(&Request) -> Reaction + Send + 'static {
     let is_bad = |line: &String| line.contains("poison");
@@ -130,6 +154,61 @@ async fn one_bad_line_among_a_thousand_is_the_only_one_that_is_lost() {
             assert!(all.iter().all(|line| stored.contains(line) != line.contains("poison")), "{words}");
         }
     }
+}
+
+#[tokio::test]
+async fn one_line_that_makes_the_server_fail_does_not_stop_the_others_for_ever() {
+    let stored = Stored::default();
+    let fake = Fake::start({
+        let stored = Arc::clone(&stored);
+        move |request| {
+            if request.lines.iter().any(|line| line.contains("poison")) {
+                answer(500, r#"{"error":"runtime error: index out of range"}"#)
+            } else {
+                store(&stored, request)
+            }
+        }
+    })
+    .await;
+    let mut all = lines(100);
+    all[37] = "m,entity_id=poison value=1 1".into();
+    let bench = Bench::start(&all, server(&fake.url, Api::V1), delivery());
+    bench.until_empty().await;
+    assert_eq!(bench.lost("refused_by_database"), 1);
+    assert_eq!(bench.end().await.books.stored, 99);
+    assert_eq!(stored.lock().unwrap().len(), 99);
+}
+
+#[tokio::test]
+async fn a_server_that_fails_for_every_line_costs_none_however_long_it_takes() {
+    let mut answered = 0;
+    let fake = Fake::start(move |_| {
+        answered += 1;
+        if answered <= 60 { answer(500, r#"{"error":"internal error"}"#) } else { answer(204, "") }
+    })
+    .await;
+    let bench = Bench::start(&lines(100), server(&fake.url, Api::V1), delivery());
+    bench.until_empty().await;
+    assert_eq!(bench.end().await.books.stored, 100);
+}
+
+#[tokio::test]
+async fn a_proxy_that_finds_everything_too_large_costs_nothing() {
+    let mut answered = 0;
+    let fake = Fake::start(move |_| {
+        answered += 1;
+        if answered <= 20 { answer(413, "<html>413</html>") } else { answer(204, "") }
+    })
+    .await;
+    let bench = Bench::start(&lines(100), server(&fake.url, Api::V1), delivery());
+    until("the fault shows", || bench.board.target.state() == LinkState::Failing).await;
+    let (_, error) = bench.snapshot().target.last_error.unwrap();
+    assert!(error.contains("raise the limit"), "{error}");
+    while bench.snapshot().books.held > 0 {
+        bench.skip_to_probe().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(bench.end().await.books.stored, 100);
 }
 
 #[tokio::test]
@@ -271,7 +350,7 @@ async fn batches_that_are_too_large_are_halved_and_the_limit_is_learned() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_cut_while_a_large_body_is_sent_means_too_large() {
+async fn a_connection_that_is_cut_while_a_large_body_is_sent_may_mean_too_large() {
     let fake = Fake::start_on("127.0.0.1:0", 300_000, |_| answer(204, "")).await;
     let mut delivery = delivery();
     delivery.compression = Compression::None;
@@ -282,7 +361,7 @@ async fn a_connection_that_is_cut_while_a_large_body_is_sent_means_too_large() {
     bench.until_empty().await;
     let end = bench.end().await;
     assert_eq!(end.books.stored, 20_000);
-    assert!(end.writes.requests.iter().any(|(name, _)| *name == "too_large"), "{:?}", end.writes.requests);
+    assert!(end.writes.requests.iter().any(|(name, _)| *name == "cut_off"), "{:?}", end.writes.requests);
 }
 
 #[tokio::test]
@@ -303,13 +382,15 @@ async fn a_database_that_starts_later_gets_everything() {
 async fn a_host_that_does_not_exist_is_an_outage() {
     let bench = Bench::start_with_flush(
         &lines(3),
-        server("http://no-such-host.invalid:8086", Api::Auto),
+        server("http://me:secret@no-such-host.invalid:8086", Api::Auto),
         delivery(),
         Duration::ZERO,
     );
     until("it failed", || bench.board.target.state() == LinkState::Failing).await;
     let (_, error) = bench.snapshot().target.last_error.unwrap();
-    assert!(error.contains("the host name is not known"), "{error}");
+    let words =
+        "cannot reach no-such-host.invalid:8086: the host name is not known: check the host name in influxdb.url";
+    assert_eq!(error, words);
     assert_eq!(bench.end().await.books.stored, 0);
 }
 
@@ -375,4 +456,53 @@ async fn an_archive_takes_everything_and_a_folder_that_cannot_be_written_is_wait
     let unpacked =
         std::process::Command::new("gzip").arg("-dc").arg(archive.join("1970-01-01.lp.gz")).output().unwrap();
     assert_eq!(String::from_utf8(unpacked.stdout).unwrap(), all.join("\n") + "\n");
+}
+
+/// A pipe that nobody reads takes what fits its buffer, and then nothing: as a network share that has gone away.
+#[tokio::test]
+async fn a_disk_that_hangs_is_an_outage_and_is_written_by_one_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("1970-01-01.lp.gz");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut delivery = delivery();
+    delivery.request_timeout = Duration::from_millis(150);
+    let mut random = 1_u64;
+    let all: Vec<String> = (0..4_000)
+        .map(|at| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            format!("m value=\"{random:016x}{:016x}\" {at}", random.rotate_left(23).wrapping_mul(random))
+        })
+        .collect();
+    let target = Target::Archive(folder.path().to_owned());
+    let bench = Bench::start_to(&target, &all, delivery, Duration::from_secs(5));
+    until("it failed twice", || bench.snapshot().target.failures >= 2).await;
+    let (_, error) = bench.snapshot().target.last_error.unwrap();
+    assert!(error.contains("no answer in time"), "{error}");
+    assert_eq!(bench.snapshot().books.held, 4_000);
+    let reader = pipe.clone();
+    let (read, bytes) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut file = std::fs::File::options().read(true).write(true).open(reader).unwrap();
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(count) = std::io::Read::read(&mut file, &mut buffer) {
+            let _ = read.send(buffer[..count].to_vec());
+        }
+    });
+    bench.until_empty().await;
+    assert_eq!(bench.end().await.books.stored, 4_000);
+    // Whole members, one after the other: two writers at once would have mixed them.
+    let written = folder.path().join("read.gz");
+    let mut read: Vec<u8> = Vec::new();
+    while let Ok(more) = bytes.recv_timeout(Duration::from_millis(200)) {
+        read.extend(more);
+    }
+    std::fs::write(&written, read).unwrap();
+    let unpacked = std::process::Command::new("gzip").arg("-dc").arg(written).output().unwrap();
+    let expected = all.join("\n") + "\n";
+    let unpacked = String::from_utf8(unpacked.stdout).unwrap();
+    assert!(
+        unpacked.len().is_multiple_of(expected.len()) && unpacked.starts_with(&expected),
+        "{} bytes",
+        unpacked.len()
+    );
 }
