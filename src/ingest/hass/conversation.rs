@@ -11,11 +11,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::model::event::Event;
-use crate::model::fate::Unreadable;
+use crate::model::fate::{Reason, Unreadable};
 use crate::runtime::clock;
+use crate::runtime::repeats::{Repeats, Worth};
 use crate::status::board::Board;
 
 use super::protocol::{Command, Message, decode, encode};
@@ -51,6 +52,8 @@ pub(super) struct Conversation<'a> {
     pub(super) stop: &'a CancellationToken,
     /// When the states of all entities had come.
     pub(super) live_since: Option<Instant>,
+    /// For the log: a loss may come back every minute.
+    pub(super) losses: &'a mut Repeats<()>,
 }
 
 type Writer = SplitSink<Socket, tungstenite::Message>;
@@ -113,22 +116,28 @@ impl Conversation<'_> {
             let decided = self.session.handle(Input::Message(&message), self.now());
             match (decided, message) {
                 (Some(Action::Apply), Message::Event { entities, .. }) => self.states.apply(entities, &mut applied),
-                (Some(Action::TakeSnapshot), Message::Event { entities, .. }) => {
-                    self.states.take_snapshot(entities, whole, &mut applied);
+                (Some(Action::TakeSnapshot { whole: nothing_lost }), Message::Event { entities, .. }) => {
+                    self.states.take_snapshot(entities, whole && nothing_lost, &mut applied);
                     self.went_live();
                 }
+                (Some(Action::Count(reason)), _) => applied.unreadable.push(reason),
                 (decided, _) => end = self.obey(decided, writer).await,
             }
             if end.is_some() {
                 break;
             }
         }
-        for reason in applied.unreadable {
-            self.board.hass.unreadable.add(reason, 1);
-        }
         let handed_over = self.hand_over(applied.events).await;
         waiting.leave(text.len());
-        end.or(handed_over.err())
+        end = end.or(handed_over.err());
+        for reason in applied.unreadable {
+            self.board.hass.unreadable.add(reason, 1);
+            if end.is_none() {
+                let decided = self.session.handle(Input::Damaged(reason), self.now());
+                end = self.obey(decided, writer).await;
+            }
+        }
+        end
     }
 
     async fn obey(&mut self, decided: Option<Action>, writer: &mut Writer) -> Option<End> {
@@ -142,6 +151,19 @@ impl Conversation<'_> {
                 );
                 self.say(&[command], writer).await.err()
             }
+            Action::AskAgain { commands, lost } => {
+                if self.losses.failed((), Instant::now().into_std()) == Worth::Nothing {
+                    debug!(session = self.id, lost = lost.label(), "asking for all states again");
+                } else {
+                    warn!(
+                        session = self.id,
+                        lost = lost.label(),
+                        "part of what Home Assistant sent could not be read ({}): asking for all states again",
+                        lost.label()
+                    );
+                }
+                self.say(&commands, writer).await.err()
+            }
             Action::Answered(round_trip) => {
                 self.board.home_assistant.latency(round_trip);
                 None
@@ -150,7 +172,7 @@ impl Conversation<'_> {
                 self.board.hass.unreadable.add(reason, 1);
                 None
             }
-            Action::CountUnknown | Action::Apply | Action::TakeSnapshot => {
+            Action::CountUnknown | Action::Apply | Action::TakeSnapshot { .. } => {
                 self.board.hass.unknown_messages.add(1);
                 None
             }
@@ -171,9 +193,13 @@ impl Conversation<'_> {
     }
 
     fn went_live(&mut self) {
+        let entities = self.states.len();
+        if self.live_since.is_some() {
+            debug!(session = self.id, entities, "all states came again: {entities} entities");
+            return;
+        }
         self.live_since = Some(Instant::now());
         let version = self.session.version();
-        let entities = self.states.len();
         self.board.home_assistant.connected(version, clock::now());
         info!(session = self.id, entities, "connected to Home Assistant {version}: {entities} entities");
     }

@@ -93,6 +93,7 @@ async fn run_within(
     let mut states = States::default();
     let mut retry = Retry::new(limits.pauses);
     let mut repeats = Repeats::default();
+    let mut losses = Repeats::default();
     for number in 1_u64.. {
         let connected = tokio::select! {
             () = stop.cancelled() => return,
@@ -115,6 +116,7 @@ async fn run_within(
                     epoch,
                     stop: &stop,
                     live_since: None,
+                    losses: &mut losses,
                 };
                 let end = conversation.hold(socket).await;
                 live = conversation.live_since.map(|since| since.elapsed());

@@ -20,6 +20,8 @@ pub struct Patience {
     /// From one sign of life that we ask for to the next.
     pub ping_every: Duration,
     pub pong_within: Duration,
+    /// From one time that we ask for all states again to the next.
+    pub ask_again_every: Duration,
 }
 
 impl Default for Patience {
@@ -29,6 +31,7 @@ impl Default for Patience {
             snapshot: Duration::from_mins(1),
             ping_every: Duration::from_secs(30),
             pong_within: Duration::from_secs(10),
+            ask_again_every: Duration::from_mins(1),
         }
     }
 }
@@ -46,6 +49,12 @@ pub struct Session {
     /// The ping that was not answered yet.
     unanswered: Option<u64>,
     last_heard: Duration,
+    /// What was lost since all states were asked for.
+    damage: Option<Unreadable>,
+    /// When all states were asked for again.
+    asked_again: Option<Duration>,
+    /// The subscription that was ended last; what still comes of it is too old.
+    left: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +68,8 @@ enum Phase {
 #[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
     Message(&'a Message<'a>),
+    /// Something that Home Assistant sent was lost, so what is held of its states may be wrong.
+    Damaged(Unreadable),
     /// Time passed. `idle`: every frame that arrived was looked at.
     Tick {
         idle: bool,
@@ -70,8 +81,15 @@ pub enum Action {
     Send(Vec<Command>),
     /// Home Assistant does not take the filter. Everything is subscribed to instead; the pipeline filters as well.
     Widen(Command),
-    /// The message holds the states of all entities.
-    TakeSnapshot,
+    /// The states can be relied on no more: ask for all of them.
+    AskAgain {
+        commands: Vec<Command>,
+        lost: Unreadable,
+    },
+    /// The message holds the states of all entities, unless something was lost before it: then it is not `whole`.
+    TakeSnapshot {
+        whole: bool,
+    },
     /// The message holds changes.
     Apply,
     /// The ping came back after this time.
@@ -113,6 +131,9 @@ impl Session {
             last_ping: now,
             unanswered: None,
             last_heard: now,
+            damage: None,
+            asked_again: None,
+            left: None,
         }
     }
 
@@ -126,6 +147,12 @@ impl Session {
     pub fn handle(&mut self, input: Input<'_>, now: Duration) -> Option<Action> {
         match input {
             Input::Tick { idle } => self.tick(idle, now),
+            // The attribute is known to be missing, and the rest of the entity is as it should be.
+            Input::Damaged(Unreadable::Attribute) => None,
+            Input::Damaged(lost) => {
+                self.damage.get_or_insert(lost);
+                self.ask_again(now)
+            }
             Input::Message(message) => {
                 self.last_heard = now;
                 self.message(message, now)
@@ -139,6 +166,7 @@ impl Session {
             (Message::Event { id, entities }, Phase::Subscribing { id: ours }) if *id == ours => {
                 Some(self.first_event(ours, entities, now))
             }
+            (Message::Event { id, .. }, _) if self.left == Some(*id) => None,
             (Message::AuthRequired { .. }, Phase::Greeting) => {
                 self.enter(Phase::Authenticating, now);
                 Some(Action::Send(vec![Command::Auth { token: self.token.clone() }]))
@@ -164,7 +192,23 @@ impl Session {
             return Action::Count(Unreadable::UnknownEntity);
         }
         self.enter(Phase::Live { id }, now);
-        Action::TakeSnapshot
+        Action::TakeSnapshot { whole: self.damage.is_none() }
+    }
+
+    /// Not by ending the session: an entity that is never readable would keep it from ever being live.
+    fn ask_again(&mut self, now: Duration) -> Option<Action> {
+        let (Phase::Subscribing { id } | Phase::Live { id }) = self.phase else {
+            return None;
+        };
+        let lost = self.damage?;
+        if self.asked_again.is_some_and(|asked| now.saturating_sub(asked) < self.patience.ask_again_every) {
+            return None;
+        }
+        self.damage = None;
+        self.asked_again = Some(now);
+        self.left = Some(id);
+        let unsubscribe = Command::Unsubscribe { id: self.next_id(), subscription: id };
+        Some(Action::AskAgain { commands: vec![unsubscribe, self.subscribe(now)], lost })
     }
 
     fn result(&mut self, id: u64, outcome: &Result<(), Failure<'_>>, now: Duration) -> Option<Action> {
@@ -207,7 +251,13 @@ impl Session {
                 return Some(Action::End(Ended::NoSnapshot));
             }
             Phase::Greeting | Phase::Authenticating => return None,
-            Phase::Subscribing { .. } | Phase::Live { .. } => {}
+            // Once a minute; while a snapshot is on its way, that it comes is waited for.
+            Phase::Live { .. } => {
+                if let Some(asked) = self.ask_again(now) {
+                    return Some(asked);
+                }
+            }
+            Phase::Subscribing { .. } => {}
         }
         if self.unanswered.is_some() {
             let silent = now.saturating_sub(self.last_heard.max(self.last_ping));
@@ -309,7 +359,7 @@ mod tests {
         assert_eq!(session.version(), "2025.4.4");
         assert_eq!(hear(&mut session, r#"{"id":1,"type":"result","success":true,"result":null}"#, 0), None);
         assert_eq!(hear(&mut session, r#"{"id":2,"type":"result","success":true,"result":null}"#, 0), None);
-        assert_eq!(hear(&mut session, SNAPSHOT, 0), Some(Action::TakeSnapshot));
+        assert_eq!(hear(&mut session, SNAPSHOT, 0), Some(Action::TakeSnapshot { whole: true }));
         assert_eq!(hear(&mut session, CHANGE, 0), Some(Action::Apply));
         assert_eq!(hear(&mut session, SNAPSHOT, 0), Some(Action::Apply), "an entity that was added");
     }
@@ -409,7 +459,58 @@ mod tests {
         let _auth = hear(&mut session, REQUIRED, 0);
         let _subscribe = hear(&mut session, OK, 0);
         assert_eq!(hear(&mut session, CHANGE, 0), Some(Action::Count(Unreadable::UnknownEntity)));
-        assert_eq!(hear(&mut session, SNAPSHOT, 0), Some(Action::TakeSnapshot));
+        assert_eq!(hear(&mut session, SNAPSHOT, 0), Some(Action::TakeSnapshot { whole: true }));
+    }
+
+    fn damage(session: &mut Session, lost: Unreadable, second: u64) -> Option<Action> {
+        session.handle(Input::Damaged(lost), Duration::from_secs(second))
+    }
+
+    /// The answer to a loss: `left` is ended, and the two commands after `last` are used.
+    fn asks_again(left: u64, last: u64, lost: Unreadable) -> Option<Action> {
+        let unsubscribe = Command::Unsubscribe { id: last + 1, subscription: left };
+        let subscribe = Command::SubscribeEntities { id: last + 2, filter: filter() };
+        Some(Action::AskAgain { commands: vec![unsubscribe, subscribe], lost })
+    }
+
+    #[test]
+    fn a_loss_is_made_good_by_all_states_and_what_still_comes_of_before_is_ignored() {
+        use Unreadable::{Entity, Frame, Message, NotSerialised, UnknownEntity};
+        for lost in [Frame, Message, Entity, UnknownEntity, NotSerialised] {
+            let mut session = live();
+            assert_eq!(damage(&mut session, lost, 1), asks_again(2, 2, lost));
+            assert_eq!(hear(&mut session, CHANGE, 1), None);
+            assert_eq!(hear(&mut session, SNAPSHOT, 1), None, "an entity that was added before");
+            let again = SNAPSHOT.replace("\"id\":2", "\"id\":4");
+            assert_eq!(hear(&mut session, &again, 1), Some(Action::TakeSnapshot { whole: true }));
+            assert_eq!(hear(&mut session, CHANGE, 1), None);
+            assert_eq!(hear(&mut session, &CHANGE.replace("\"id\":2", "\"id\":4"), 1), Some(Action::Apply));
+        }
+        assert_eq!(damage(&mut live(), Unreadable::Attribute, 1), None);
+        assert_eq!(damage(&mut session(), Unreadable::Frame, 1), None, "there are no states yet");
+    }
+
+    #[test]
+    fn all_states_are_asked_for_once_a_minute() {
+        let mut session = live();
+        assert!(damage(&mut session, Unreadable::Entity, 1).is_some());
+        assert_eq!(damage(&mut session, Unreadable::NotSerialised, 2), None);
+        let again = SNAPSHOT.replace("\"id\":2", "\"id\":4");
+        assert_eq!(hear(&mut session, &again, 3), Some(Action::TakeSnapshot { whole: false }), "of what was lost");
+        assert_eq!(tick(&mut session, 20), None);
+        let _ping = tick(&mut session, 40);
+        let _pong = hear(&mut session, r#"{"id":5,"type":"pong"}"#, 41);
+        assert_eq!(tick(&mut session, 60), None);
+        assert_eq!(tick(&mut session, 61), asks_again(4, 5, Unreadable::NotSerialised));
+    }
+
+    #[test]
+    fn a_snapshot_that_was_lost_is_asked_for_and_not_taken_from_what_comes_next() {
+        let mut session = session();
+        let _auth = hear(&mut session, REQUIRED, 0);
+        let _subscribe = hear(&mut session, OK, 0);
+        assert_eq!(damage(&mut session, Unreadable::Frame, 1), asks_again(2, 2, Unreadable::Frame));
+        assert_eq!(hear(&mut session, SNAPSHOT, 2), None);
     }
 
     #[test]

@@ -17,6 +17,8 @@ use super::protocol::{Added, Change, Entities, Pairs};
 #[derive(Default)]
 pub struct States {
     entities: HashMap<EntityId, StateChange>,
+    /// Something of these was lost. A difference to what is held of them would be a state that never was.
+    stale: HashSet<EntityId>,
     names: Names,
 }
 
@@ -39,10 +41,11 @@ impl States {
     }
 
     /// Takes the states of all entities. Those that are not among them are removed, unless the snapshot is not `whole`:
-    /// then a missing one may be a lost one.
+    /// then a missing one may be a lost one, and is stale.
     pub fn take_snapshot(&mut self, snapshot: Entities<'_>, whole: bool, applied: &mut Applied) {
+        let present: HashSet<&str> = snapshot.added.iter().flatten().map(|(id, _)| &**id).collect();
         if whole {
-            let present: HashSet<&str> = snapshot.added.iter().flatten().map(|(id, _)| &**id).collect();
+            self.stale.clear();
             self.entities.retain(|id, _| {
                 let stays = present.contains(id.as_str());
                 if !stays {
@@ -50,6 +53,8 @@ impl States {
                 }
                 stays
             });
+        } else {
+            self.stale.extend(self.entities.keys().filter(|id| !present.contains(id.as_str())).cloned());
         }
         self.apply(snapshot, applied);
     }
@@ -69,9 +74,15 @@ impl States {
             }
         }
         for id in entities.removed {
+            self.stale.remove(&*id);
             match self.entities.remove_entry(&*id) {
                 Some((entity, _)) => applied.events.push(Event::Removed(entity)),
                 None => applied.unreadable.push(Unreadable::UnknownEntity),
+            }
+        }
+        for id in entities.unread {
+            if let Some((entity, _)) = self.entities.get_key_value(&*id) {
+                self.stale.insert(entity.clone());
             }
         }
     }
@@ -91,12 +102,16 @@ impl States {
             last_updated: added.last_updated,
             context: added.context,
         };
+        self.stale.remove(&entity);
         self.entities.insert(entity, state.clone());
         Some(Event::Changed(state))
     }
 
-    /// `None` if there is nothing to change.
+    /// `None` if there is nothing to change, or nothing that can be relied on.
     fn change(&mut self, id: &str, change: Change<'_>, unreadable: &mut Vec<Unreadable>) -> Option<Event> {
+        if self.stale.contains(id) {
+            return None;
+        }
         let held = self.entities.get_mut(id)?;
         if let Some(state) = change.state {
             held.state = state.into();
@@ -285,6 +300,36 @@ mod tests {
         let mut applied = Applied::default();
         states.take_snapshot(entities, false, &mut applied);
         assert_eq!((applied, states.len()), (Applied::default(), 1));
+    }
+
+    #[test]
+    fn of_an_entity_that_lost_a_piece_nothing_is_made_up() {
+        let whole = event(r#"{"a":{"a.b":{"s":"49","a":{"k":1},"lc":1.0}}}"#);
+        let lost = event(r#"{"c":{"a.b":{"+":{"s":99,"lc":2.0}}}}"#);
+        let later = event(r#"{"c":{"a.b":{"+":{"a":{"k":2},"lu":3.0}}}}"#);
+        let mut states = States::default();
+        let applied = apply(&mut states, true, &[&whole, &lost, &later]);
+        let seen: Vec<_> = changes(&applied).iter().map(|change| change.last_updated.as_micros()).collect();
+        assert_eq!((seen, &applied.unreadable[..]), (vec![1_000_000], &[Unreadable::UnknownEntity][..]));
+        let applied = apply(&mut states, true, &[&whole, &later]);
+        assert_eq!((changes(&applied).len(), applied.unreadable.len()), (2, 0), "the next snapshot tells");
+        let removed = event(r#"{"r":["a.b"]}"#);
+        assert_eq!(apply(&mut states, false, &[&lost, &removed]).events.len(), 1);
+        assert!(states.stale.is_empty());
+    }
+
+    #[test]
+    fn what_a_broken_snapshot_does_not_tell_is_not_relied_on() {
+        let mut states = States::default();
+        apply(&mut states, true, &[&event(r#"{"a":{"a.b":{"s":"1","lc":1.0}}}"#)]);
+        let text = event(r#"{"a":{"a.c":{"s":"1","lc":1.0}}}"#);
+        let Message::Event { entities, .. } = decode(&text).messages.remove(0) else { panic!("an event") };
+        let mut applied = Applied::default();
+        states.take_snapshot(entities, false, &mut applied);
+        assert_eq!((applied.events.len(), states.len()), (1, 2));
+        let change = |id| event(&format!(r#"{{"c":{{"{id}":{{"+":{{"lu":2.0}}}}}}}}"#));
+        assert_eq!(apply(&mut states, false, &[&change("a.b")]).unreadable, [Unreadable::UnknownEntity]);
+        assert_eq!(apply(&mut states, false, &[&change("a.c")]).events.len(), 1);
     }
 
     #[test]

@@ -142,6 +142,14 @@ impl Peer {
         peer
     }
 
+    /// Hears that the subscription `left` ends and `next` begins.
+    async fn asked_again(&mut self, left: u64, next: u64) {
+        let unsubscribe = self.hear().await;
+        assert_eq!((&unsubscribe["type"], &unsubscribe["subscription"]), (&"unsubscribe_events".into(), &left.into()));
+        let subscribe = self.hear().await;
+        assert_eq!((&subscribe["type"], &subscribe["id"]), (&"subscribe_entities".into(), &next.into()));
+    }
+
     async fn say(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
     }
@@ -154,6 +162,13 @@ impl Peer {
         let Some(Message::Text(text)) = self.next().await else { panic!("a command") };
         serde_json::from_str(&text).unwrap()
     }
+}
+
+/// The same message for another subscription.
+fn of(id: u64, message: &str) -> String {
+    let mut message: serde_json::Value = serde_json::from_str(message).unwrap();
+    message["id"] = id.into();
+    message.to_string()
 }
 
 /// Takes one connection and answers its request with a status.
@@ -223,17 +238,37 @@ async fn a_wrong_token_is_not_tried_again_soon() {
 async fn garbage_is_counted_and_what_follows_is_read() {
     let mut bench = Bench::start(limits()).await;
     let mut peer = bench.welcome(EMPTY).await;
-    peer.say("{\"type\":\"event\",").await;
     peer.0.send(Message::binary(vec![0xff; 10])).await.unwrap();
     peer.say(r#"{"type":"news","id":2}"#).await;
     peer.say(CHANGED).await;
-    peer.say(ADDED).await;
+    peer.asked_again(2, 4).await;
+    peer.say("{\"type\":\"event\",").await;
+    peer.say(&of(4, ADDED)).await;
     assert_eq!(bench.events().await.len(), 1);
     let hass = bench.status().hass;
     let counted: Vec<_> = hass.unreadable.into_iter().filter(|(_, count)| *count > 0).collect();
     assert_eq!(counted, [("frame", 2), ("unknown_entity", 1)]);
     assert_eq!((hass.unknown_messages, hass.sessions), (1, 1));
     bench.finish(Some(peer), 1).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_was_lost_is_made_good_in_the_same_session() {
+    let mut bench = Bench::start(limits()).await;
+    let mut peer = bench.welcome(ADDED).await;
+    assert_eq!(bench.events().await.len(), 1);
+    peer.say("{\"type\":\"event\",").await;
+    peer.asked_again(2, 4).await;
+    // What was on its way: neither a snapshot nor a change.
+    peer.say(EMPTY).await;
+    peer.say(CHANGED).await;
+    peer.say(&of(4, ADDED)).await;
+    peer.say(&of(4, CHANGED)).await;
+    let (all, changed) = (bench.events().await, bench.events().await);
+    assert_eq!((all.len(), removed(&all).len(), changed.len()), (1, 0, 1));
+    let status = bench.status();
+    assert_eq!((status.hass.sessions, status.home_assistant.connects, status.hass.unknown_messages), (1, 1, 0));
+    bench.finish(Some(peer), 3).await;
 }
 
 #[tokio::test]

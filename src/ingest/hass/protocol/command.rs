@@ -18,6 +18,11 @@ pub enum Command {
         id: u64,
         filter: Filter,
     },
+    /// Ends the subscription that the command `subscription` began.
+    Unsubscribe {
+        id: u64,
+        subscription: u64,
+    },
     Ping {
         id: u64,
     },
@@ -41,6 +46,9 @@ pub fn encode(command: &Command) -> String {
                 }
             }
             Value::Object(message)
+        }
+        Command::Unsubscribe { id, subscription } => {
+            json!({"id": id, "type": "unsubscribe_events", "subscription": subscription})
         }
         Command::Ping { id } => json!({"id": id, "type": "ping"}),
     }
@@ -84,6 +92,10 @@ mod tests {
                     r#"{"exclude":{"entities":["light.attic"]},"id":3,"#,
                     r#""include":{"domains":["light"],"entity_globs":["sensor.*_t"]},"type":"subscribe_entities"}"#
                 ),
+            ),
+            (
+                Command::Unsubscribe { id: 5, subscription: 2 },
+                r#"{"id":5,"subscription":2,"type":"unsubscribe_events"}"#,
             ),
             (Command::Ping { id: 4 }, r#"{"id":4,"type":"ping"}"#),
         ];

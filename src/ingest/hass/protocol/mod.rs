@@ -71,6 +71,8 @@ pub struct Entities<'a> {
     pub added: Option<Pairs<'a, Added<'a>>>,
     pub changed: Pairs<'a, Change<'a>>,
     pub removed: Vec<Cow<'a, str>>,
+    /// Of these something was said that could not be read.
+    pub unread: Vec<Cow<'a, str>>,
 }
 
 /// A JSON object in its order, repeated keys included.

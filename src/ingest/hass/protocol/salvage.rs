@@ -56,13 +56,13 @@ fn message<'a>(raw: Raw<'a>, lost: &mut Vec<Unreadable>) -> Option<Message<'a>> 
 fn entities<'a>(event: &Fields<'a>, lost: &mut Vec<Unreadable>) -> Entities<'a> {
     let mut entities = Entities::default();
     if let Some(raw) = event.get("a") {
-        entities.added = members(raw, lost, |raw, lost| match read(raw) {
+        entities.added = members(raw, lost, &mut entities.unread, |raw, lost| match read(raw) {
             Some(added) => Some(added),
             None => take_added_apart(raw, lost),
         });
     }
     if let Some(raw) = event.get("c") {
-        entities.changed = members(raw, lost, |raw, lost| match read(raw) {
+        entities.changed = members(raw, lost, &mut entities.unread, |raw, lost| match read(raw) {
             Some(change) => Some(change),
             None => take_change_apart(raw, lost),
         })
@@ -84,10 +84,12 @@ fn entities<'a>(event: &Fields<'a>, lost: &mut Vec<Unreadable>) -> Entities<'a> 
     entities
 }
 
-/// Reads each member of an object, counting those that are lost. `None` if there is no object.
+/// Reads each member of an object, counting those that are lost; their names go to `unread`. `None` if there is no
+/// object.
 fn members<'a, T>(
     raw: Raw<'a>,
     lost: &mut Vec<Unreadable>,
+    unread: &mut Vec<Cow<'a, str>>,
     mut read_member: impl FnMut(Raw<'a>, &mut Vec<Unreadable>) -> Option<T>,
 ) -> Option<Pairs<'a, T>> {
     let Some(fields) = Fields::of(raw) else {
@@ -98,7 +100,10 @@ fn members<'a, T>(
     for (name, raw) in fields.0 {
         match read_member(raw, lost) {
             Some(member) => pairs.push((name, member)),
-            None => lost.push(Unreadable::Entity),
+            None => {
+                lost.push(Unreadable::Entity);
+                unread.push(name);
+            }
         }
     }
     Some(pairs)

@@ -86,6 +86,7 @@ impl<'a> From<EventBody<'a>> for Entities<'a> {
             added: body.a.map(|added| added.0),
             changed: body.c.0,
             removed: body.r.into_iter().map(|id| id.0).collect(),
+            unread: Vec::new(),
         }
     }
 }
