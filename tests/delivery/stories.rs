@@ -39,6 +39,7 @@ async fn lines_arrive_compressed_identified_and_in_one_batch() {
     assert_eq!(seen[0].header("content-encoding"), Some("gzip"));
     assert_eq!(seen[0].header("authorization"), Some("Basic bWU6c2VjcmV0"));
     assert!(seen[0].header("user-agent").unwrap().starts_with("ha-ingestor/"));
+    until("it says that it is alive", || !bench.snapshot().tasks.is_empty()).await;
     let end = bench.end().await;
     assert_eq!(end.books.stored, 1_000);
     assert_eq!(end.target.state, LinkState::Connected);
