@@ -197,9 +197,9 @@ impl Conversation<'_> {
             return Ok(());
         }
         for command in commands {
-            let send = timeout(self.limits.connect, writer.send(tungstenite::Message::text(encode(command))));
+            let saying = timeout(self.limits.connect, writer.send(tungstenite::Message::text(encode(command))));
             let sent = tokio::select! {
-                sent = send => sent,
+                sent = saying => sent,
                 () = self.stop.cancelled() => return Err(End::Stopped),
             };
             match sent {
