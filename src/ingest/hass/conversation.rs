@@ -52,6 +52,8 @@ pub(super) struct Conversation<'a> {
     pub(super) stop: &'a CancellationToken,
     /// When the states of all entities had come.
     pub(super) live_since: Option<Instant>,
+    /// The session is over: what was read is handed over, and nothing is said any more.
+    pub(super) leaving: bool,
     /// For the log: a loss may come back every minute.
     pub(super) losses: &'a mut Repeats<()>,
 }
@@ -88,20 +90,30 @@ impl Conversation<'_> {
             }
         };
         reader.abort_all();
+        self.leaving = true;
         let limit = self.limits.farewell;
+        let stop = self.stop;
         let farewell = async {
-            if matches!(end, End::Stopped) {
-                // What was read before the stop is still handed over.
+            if !matches!(end, End::NoPipeline) {
+                // What was read before the end is still handed over.
                 while let Ok(frame) = frames.try_recv() {
-                    if self.hear(&frame, &waiting, &mut writer).await.is_some() {
+                    let heard = self.hear(&frame, &waiting, &mut writer).await;
+                    if matches!(heard, Some(End::Stopped | End::NoPipeline)) {
                         break;
                     }
                 }
             }
-            writer.send(tungstenite::Message::Close(None)).await
+            // Home Assistant may be gone; the close frame is a courtesy.
+            let _said = timeout(limit, writer.send(tungstenite::Message::Close(None))).await;
         };
-        // Home Assistant may be gone; the close frame is a courtesy.
-        let _said = timeout(limit, farewell).await;
+        let too_late = async {
+            stop.cancelled().await;
+            sleep(limit).await;
+        };
+        tokio::select! {
+            () = farewell => {}
+            () = too_late => {}
+        }
         self.board.hass.waiting_bytes.set(0);
         end
     }
@@ -181,8 +193,15 @@ impl Conversation<'_> {
     }
 
     async fn say(&self, commands: &[Command], writer: &mut Writer) -> Result<(), End> {
+        if self.leaving {
+            return Ok(());
+        }
         for command in commands {
-            let sent = timeout(self.limits.connect, writer.send(tungstenite::Message::text(encode(command)))).await;
+            let saying = timeout(self.limits.connect, writer.send(tungstenite::Message::text(encode(command))));
+            let sent = tokio::select! {
+                sent = saying => sent,
+                () = self.stop.cancelled() => return Err(End::Stopped),
+            };
             match sent {
                 Ok(Ok(())) => {}
                 Ok(Err(err)) => return Err(End::Read(ReadEnd::Broken(err.to_string()))),

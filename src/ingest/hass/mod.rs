@@ -116,6 +116,7 @@ async fn run_within(
                     epoch,
                     stop: &stop,
                     live_since: None,
+                    leaving: false,
                     losses: &mut losses,
                 };
                 let end = conversation.hold(socket).await;

@@ -11,8 +11,10 @@ use crate::runtime;
 pub struct Pauses {
     pub first: Duration,
     pub longest: Duration,
-    /// A wrong token stays wrong until somebody changes it, and each try counts against us in Home Assistant.
+    /// A wrong token stays wrong until somebody changes it, and each try is a failed login in Home Assistant: it shows
+    /// a notification, and may ban the address. Doubled each time.
     pub wrong_token: Duration,
+    pub longest_wrong_token: Duration,
     /// After a session of this length the next one begins at once, and the pauses start anew.
     pub good_session: Duration,
 }
@@ -23,6 +25,7 @@ impl Default for Pauses {
             first: Duration::from_millis(500),
             longest: Duration::from_secs(30),
             wrong_token: Duration::from_mins(1),
+            longest_wrong_token: Duration::from_hours(1),
             good_session: Duration::from_mins(1),
         }
     }
@@ -31,16 +34,20 @@ impl Default for Pauses {
 pub struct Retry {
     pauses: Pauses,
     backoff: ExponentialBackoff,
+    wrong_token: Duration,
 }
 
 impl Retry {
     #[must_use]
     pub fn new(pauses: Pauses) -> Self {
-        Self { pauses, backoff: backoff(pauses) }
+        Self { pauses, backoff: backoff(pauses), wrong_token: pauses.wrong_token }
     }
 
     /// The pause after a session that was live for `live`; `None` if it never was.
     pub fn after_session(&mut self, live: Option<Duration>) -> Duration {
+        if live.is_some() {
+            self.wrong_token = self.pauses.wrong_token;
+        }
         if live.is_some_and(|live| live >= self.pauses.good_session) {
             self.backoff = backoff(self.pauses);
             return Duration::ZERO;
@@ -49,9 +56,10 @@ impl Retry {
         self.backoff.next().unwrap_or(self.pauses.longest).min(self.pauses.longest)
     }
 
-    #[must_use]
-    pub fn after_wrong_token(&self) -> Duration {
-        self.pauses.wrong_token
+    pub fn after_wrong_token(&mut self) -> Duration {
+        let pause = self.wrong_token;
+        self.wrong_token = (2 * pause).min(self.pauses.longest_wrong_token);
+        pause
     }
 }
 
@@ -84,5 +92,16 @@ mod tests {
         assert!(retry.after_session(Some(Duration::from_secs(1))) >= Duration::from_secs(29));
         assert_eq!(retry.after_session(Some(Duration::from_mins(1))), Duration::ZERO);
         assert!(retry.after_session(None) <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_wrong_token_is_tried_less_and_less_until_one_was_right() {
+        let mut retry = Retry::new(Pauses::default());
+        let minutes: Vec<_> = (0..8).map(|_| retry.after_wrong_token().as_secs() / 60).collect();
+        assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 60, 60]);
+        retry.after_session(None);
+        assert_eq!(retry.after_wrong_token(), Duration::from_hours(1));
+        retry.after_session(Some(Duration::ZERO));
+        assert_eq!(retry.after_wrong_token(), Duration::from_mins(1));
     }
 }

@@ -466,11 +466,11 @@ mod tests {
         session.handle(Input::Damaged(lost), Duration::from_secs(second))
     }
 
-    /// The answer to a loss: `left` is ended, and the two commands after `last` are used.
-    fn asks_again(left: u64, last: u64, lost: Unreadable) -> Option<Action> {
-        let unsubscribe = Command::Unsubscribe { id: last + 1, subscription: left };
-        let subscribe = Command::SubscribeEntities { id: last + 2, filter: filter() };
-        Some(Action::AskAgain { commands: vec![unsubscribe, subscribe], lost })
+    /// The answer to a loss: `left` is ended, and two commands follow those that were `used`.
+    fn asks_again(left: u64, used: u64, lost: Unreadable) -> Action {
+        let unsubscribe = Command::Unsubscribe { id: used + 1, subscription: left };
+        let subscribe = Command::SubscribeEntities { id: used + 2, filter: filter() };
+        Action::AskAgain { commands: vec![unsubscribe, subscribe], lost }
     }
 
     #[test]
@@ -478,7 +478,7 @@ mod tests {
         use Unreadable::{Entity, Frame, Message, NotSerialised, UnknownEntity};
         for lost in [Frame, Message, Entity, UnknownEntity, NotSerialised] {
             let mut session = live();
-            assert_eq!(damage(&mut session, lost, 1), asks_again(2, 2, lost));
+            assert_eq!(damage(&mut session, lost, 1), Some(asks_again(2, 2, lost)));
             assert_eq!(hear(&mut session, CHANGE, 1), None);
             assert_eq!(hear(&mut session, SNAPSHOT, 1), None, "an entity that was added before");
             let again = SNAPSHOT.replace("\"id\":2", "\"id\":4");
@@ -501,7 +501,7 @@ mod tests {
         let _ping = tick(&mut session, 40);
         let _pong = hear(&mut session, r#"{"id":5,"type":"pong"}"#, 41);
         assert_eq!(tick(&mut session, 60), None);
-        assert_eq!(tick(&mut session, 61), asks_again(4, 5, Unreadable::NotSerialised));
+        assert_eq!(tick(&mut session, 61), Some(asks_again(4, 5, Unreadable::NotSerialised)));
     }
 
     #[test]
@@ -509,7 +509,7 @@ mod tests {
         let mut session = session();
         let _auth = hear(&mut session, REQUIRED, 0);
         let _subscribe = hear(&mut session, OK, 0);
-        assert_eq!(damage(&mut session, Unreadable::Frame, 1), asks_again(2, 2, Unreadable::Frame));
+        assert_eq!(damage(&mut session, Unreadable::Frame, 1), Some(asks_again(2, 2, Unreadable::Frame)));
         assert_eq!(hear(&mut session, SNAPSHOT, 2), None);
     }
 

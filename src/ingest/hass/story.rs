@@ -20,7 +20,7 @@ use super::retry::Pauses;
 use super::session::Patience;
 use super::{Limits, ProbeError, probe, run_within, session_id};
 use crate::config::secret::Secret;
-use crate::config::settings::{Filter, HomeAssistant, Tls};
+use crate::config::settings::{EntitySet, Filter, HomeAssistant, Tls};
 use crate::model::event::Event;
 use crate::model::time::Timestamp;
 use crate::status::board::Board;
@@ -59,13 +59,17 @@ struct Bench {
 
 impl Bench {
     async fn start(limits: Limits) -> Self {
+        Self::start_with(limits, Filter::default()).await
+    }
+
+    async fn start_with(limits: Limits, filter: Filter) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (sender, events) = mpsc::channel(4);
         let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         let settings = settings(&listener, "ws");
-        task.spawn(run_within(limits, settings, Filter::default(), sender, Arc::clone(&board), stop.clone()));
+        task.spawn(run_within(limits, settings, filter, sender, Arc::clone(&board), stop.clone()));
         Self { listener, events, board, stop, task }
     }
 
@@ -367,6 +371,46 @@ async fn a_stop_does_not_wait_for_a_pipeline_that_stalls() {
     }
     bench.until(|status| status.hass.frames == 23).await;
     bench.finish(None, 0).await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_server_that_does_not_read() {
+    // More than the buffers between the two hold.
+    let include = EntitySet { entities: vec!["a".repeat(32 << 20)], ..EntitySet::default() };
+    let bench = Bench::start_with(limits(), Filter { include, ..Filter::default() }).await;
+    let mut peer = Peer::accept(&bench.listener).await;
+    peer.say(REQUIRED).await;
+    peer.hear().await;
+    peer.say(OK).await;
+    assert_eq!(peer.hear().await["type"], "supported_features");
+    let asked = Instant::now();
+    bench.finish(None, 0).await;
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn what_was_read_before_a_connection_broke_is_handed_over() {
+    let mut bench = Bench::start(limits()).await;
+    let mut peer = bench.welcome(ADDED).await;
+    // Nobody takes events: one frame waits for the full channel, the others behind it.
+    for _ in 0..10 {
+        peer.say(CHANGED).await;
+    }
+    // This one wants an answer, which will not be possible.
+    peer.say("{").await;
+    peer.say(&of(4, ADDED)).await;
+    for _ in 0..10 {
+        peer.say(&of(4, CHANGED)).await;
+    }
+    bench.until(|status| status.hass.frames == 25).await;
+    peer.0.get_ref().set_zero_linger().unwrap();
+    drop(peer);
+    let mut handed_over = 0;
+    while handed_over < 22 {
+        handed_over += bench.events().await.len();
+    }
+    assert!(bench.until(|status| status.home_assistant.failures == 1).await.home_assistant.last_error.is_some());
+    bench.finish(None, 22).await;
 }
 
 #[tokio::test]

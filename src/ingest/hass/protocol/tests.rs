@@ -150,6 +150,29 @@ fn nesting_without_end_costs_the_attribute() {
 }
 
 #[test]
+fn an_attribute_that_would_take_too_much_memory_is_lost_and_nothing_else() {
+    let frame = |value: &str| {
+        format!(
+            r#"{{"type":"event","event":{{"a":{{"a.b":{{"s":"1","a":{{"x":{value},"y":[1]}},"lc":1.0}}}}}},"id":2}}"#
+        )
+    };
+    let list = |length: usize| format!("[{}1]", "1,".repeat(length - 1));
+    let map = |length: usize| format!(r#"{{{}"k":1}}"#, r#""k":1,"#.repeat(length - 1));
+    for fits in [list(40_000), map(20_000), format!("\"{}\"", "x".repeat(1_000_000))] {
+        check(&frame(&fits), 1, &[]);
+    }
+    for too_large in
+        [list(45_000), map(30_000), format!("\"{}\"", "x".repeat(1 << 20)), format!("[[{}]]", list(45_000))]
+    {
+        let text = frame(&too_large);
+        check(&text, 1, &[Unreadable::Attribute]);
+        let Message::Event { entities, .. } = decode(&text).messages.remove(0) else { panic!("an event") };
+        let attributes = &entities.added.as_ref().unwrap()[0].1.attributes;
+        assert_eq!(attributes[..], [("y".into(), Value::List([Value::Int(1)].into()))]);
+    }
+}
+
+#[test]
 fn of_repeated_keys_the_last_one_counts() {
     let text = r#"{"type":"x","type":"pong","id":1,"id":2}"#;
     assert_eq!(decode(text).unreadable, [Unreadable::Message]);

@@ -8,7 +8,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::model::event::ContextId;
 use crate::model::time::Timestamp;
@@ -304,56 +304,80 @@ pub(super) struct Json(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct JsonVisitor;
+        let mut left = MAX_VALUE_BYTES;
+        JsonWithin(&mut left).deserialize(deserializer).map(Self)
+    }
+}
 
-        impl<'de> Visitor<'de> for JsonVisitor {
-            type Value = Json;
+/// What one attribute may take in memory. Two bytes of JSON can become 24 of it, so a frame of the longest kind could
+/// exhaust a small machine. Home Assistant's own database keeps at most 16 KiB of JSON of all attributes of a state.
+const MAX_VALUE_BYTES: usize = 1 << 20;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON value")
-            }
+/// Reads a value that takes at most this many bytes, and leaves what it did not take.
+struct JsonWithin<'b>(&'b mut usize);
 
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Json(Value::Null))
-            }
+impl JsonWithin<'_> {
+    fn take<E: de::Error>(&mut self, bytes: usize) -> Result<(), E> {
+        *self.0 = self.0.checked_sub(bytes).ok_or_else(|| E::custom("the attribute is too large"))?;
+        Ok(())
+    }
+}
 
-            fn visit_bool<E>(self, truth: bool) -> Result<Self::Value, E> {
-                Ok(Json(Value::Bool(truth)))
-            }
+impl<'de> DeserializeSeed<'de> for JsonWithin<'_> {
+    type Value = Value;
 
-            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-                Ok(Json(Value::Int(number)))
-            }
+    fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<Value, D::Error> {
+        self.take(size_of::<Value>())?;
+        deserializer.deserialize_any(self)
+    }
+}
 
-            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-                Ok(Json(i64::try_from(number).map_or(Value::UInt(number), Value::Int)))
-            }
+impl<'de> Visitor<'de> for JsonWithin<'_> {
+    type Value = Value;
 
-            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-                Ok(Json(Value::Float(number)))
-            }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
 
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Json(Value::Text(text.into())))
-            }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut items = Vec::new();
-                while let Some(Json(item)) = seq.next_element()? {
-                    items.push(item);
-                }
-                Ok(Json(Value::List(items.into())))
-            }
+    fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
+        Ok(Value::Bool(truth))
+    }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some((key, Json(value))) = map.next_entry::<Text<'de>, Json>()? {
-                    pairs.push((key.0.into(), value));
-                }
-                Ok(Json(Value::Map(pairs.into())))
-            }
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Int(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(i64::try_from(number).map_or(Value::UInt(number), Value::Int))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::Float(number))
+    }
+
+    fn visit_str<E: de::Error>(mut self, text: &str) -> Result<Value, E> {
+        self.take(text.len())?;
+        Ok(Value::Text(text.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(JsonWithin(self.0))? {
+            items.push(item);
         }
+        Ok(Value::List(items.into()))
+    }
 
-        deserializer.deserialize_any(JsonVisitor)
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(key) = map.next_key::<Text<'de>>()? {
+            self.take(size_of::<Box<str>>() + key.0.len())?;
+            pairs.push((key.0.into(), map.next_value_seed(JsonWithin(self.0))?));
+        }
+        Ok(Value::Map(pairs.into()))
     }
 }
