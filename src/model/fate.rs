@@ -61,7 +61,7 @@ reasons! {
         Entity = "entity",
         /// One attribute of an entity; the rest of the entity was used.
         Attribute = "attribute",
-        /// A change of an entity that was never announced: there is nothing to apply it to.
+        /// A change of an entity that was never announced, or whose last change was lost: there is nothing to apply it to.
         UnknownEntity = "unknown_entity",
         /// Home Assistant said that it could not serialise the event.
         NotSerialised = "not_serialised",

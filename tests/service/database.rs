@@ -13,11 +13,13 @@ fn a_database_that_is_not_there_yet_gets_everything_of_the_meantime() {
     let world = World::deserted();
     world.open_gate();
     let mut service = Service::start(&world.options());
-    service.wait_for_reason("influxdb: nothing listens there");
+    service.wait_for_reason("nothing listens there: check the port in influxdb.url");
+    service.wait_until("the home is known", |service| service.metric("ha_entities") == ENTITIES as u64);
     world.home.storm(300);
     let all = world.expected().len() as u64;
     service.wait_until("everything is held", |service| service.metric("wal_records") == all);
-    assert_eq!(service.said("cannot write: nothing listens there").len(), 1);
+    service.wait_for_log("cannot write: ");
+    assert_eq!(service.said("cannot write: ").len(), 1);
     world.open_database();
     service.wait_until("everything is stored", |_| world.database.has(&world.expected()));
     service.wait_until_ready();
@@ -48,7 +50,7 @@ fn whatever_a_database_answers_nothing_is_lost_and_it_is_told_what_is_wrong() {
         world.database.is(mood);
         world.home.storm(100);
         if let Some(reason) = reason {
-            service.wait_for_reason(&format!("influxdb: {reason}"));
+            service.wait_for_reason(reason);
             assert_eq!(service.metric("write_requests_total{outcome=\"stored\"}"), before);
             assert_eq!(service.metric("target_connected"), 0);
             world.database.is(Mood::Well);

@@ -110,7 +110,8 @@ fn frames_that_make_no_sense_are_counted_and_cost_nothing_else() {
     world.home.turn(|knobs| knobs.coalesce = false);
     let mut service = Service::start(&world.options());
     service.wait_until_ready();
-    let event = |body: &str| format!(r#"{{"type":"event","event":{body},"id":2}}"#);
+    // The first loss makes the service subscribe anew, with its fourth command.
+    let event = |body: &str| format!(r#"{{"type":"event","event":{body},"id":4}}"#);
     let garbage = [
         ("ha_unreadable_total{reason=\"frame\"}", "no JSON".to_owned()),
         ("ha_unreadable_total{reason=\"frame\"}", event(r#"{"a":{}}"#)[..20].to_owned()),
