@@ -19,7 +19,8 @@
 //! 7. [`deliver`]: batches, verdicts, retries; it is the only one who decides what becomes of a record.
 //! 8. [`influx`]: one request to one target: InfluxDB 1, 2, 3, VictoriaMetrics, or files.
 //! 9. [`status`]: what every part says about itself; [`web`] shows it.
-//! 10. [`app`]: wires all this, and holds the commands of [`cli`]. [`runtime`] is below everything and knows no domain.
+//! 10. [`app`]: wires all this, visits the target while nothing is written, and holds the commands of [`cli`].
+//!     [`runtime`] is below everything and knows no domain.
 //!
 //! [`demo`] is a simulated home that speaks Home Assistant's protocol; the demo command, the tests and the benchmarks
 //! stand on it.
@@ -37,7 +38,7 @@
 //! | If you are in | you do not know |
 //! | --- | --- |
 //! | a decider | tokio, files, sockets, the time |
-//! | `ingest` | rules, points, the spool |
+//! | `ingest` | what becomes of an event: points, the spool (it hands the filter on, so that Home Assistant sends less) |
 //! | `pipeline` | which source an event came from, files, HTTP |
 //! | `line` | rules, batches, versions of InfluxDB |
 //! | `spool` | what the bytes mean, that a network exists |

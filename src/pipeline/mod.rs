@@ -23,8 +23,7 @@ use crate::model::time::Timestamp;
 pub struct Pipeline {
     filter: Filter,
     schema: Schema,
-    /// One entry per entity that exists. An entity that vanishes while nobody is listening stays until the end; those
-    /// are few.
+    /// One entry per entity that exists: the source reports what was removed, also while nobody was listening.
     known: HashMap<EntityId, Known>,
 }
 
