@@ -278,7 +278,7 @@ mod tests {
     fn batch(count: usize) -> Batch {
         let mut batch = Batch::default();
         for id in (FIRST_ID..).take(count) {
-            batch.push(id, Record { time: Timestamp::from_micros(0), bytes: b"line\n" });
+            batch.push(id, Record { time: Timestamp::from_micros(0), context: None, bytes: b"line\n" });
         }
         batch
     }

@@ -313,7 +313,7 @@ mod tests {
         let mut batch = Batch::default();
         for (at, line) in lines.iter().enumerate() {
             let time = Timestamp::from_micros(1_000_000 - i64::try_from(at).unwrap());
-            batch.push(at as u64, Record { time, bytes: format!("{line}\n").as_bytes() });
+            batch.push(at as u64, Record { time, context: None, bytes: format!("{line}\n").as_bytes() });
         }
         batch
     }

@@ -270,7 +270,7 @@ mod tests {
     fn batch(records: &[(i64, &str)]) -> Batch {
         let mut batch = Batch::default();
         for (id, (micros, line)) in (0..).zip(records) {
-            batch.push(id, Record { time: Timestamp::from_micros(*micros), bytes: line.as_bytes() });
+            batch.push(id, Record { time: Timestamp::from_micros(*micros), context: None, bytes: line.as_bytes() });
         }
         batch
     }

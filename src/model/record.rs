@@ -1,11 +1,13 @@
 //! What the pipeline leaves behind and delivery carries away: records, and batches of them.
 
+use super::event::ContextId;
 use super::time::Timestamp;
 
-/// One record: opaque bytes with the time of the event they tell of.
+/// One record: opaque bytes with the time of the event they tell of, and what caused it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     pub time: Timestamp,
+    pub context: Option<ContextId>,
     pub bytes: &'a [u8],
 }
 
@@ -20,6 +22,7 @@ pub struct Batch {
 struct Entry {
     id: u64,
     time: Timestamp,
+    context: Option<ContextId>,
     end: usize,
 }
 
@@ -28,7 +31,7 @@ impl Batch {
     pub fn push(&mut self, id: u64, record: Record<'_>) {
         debug_assert!(self.entries.last().is_none_or(|last| last.id < id), "ids grow");
         self.bytes.extend_from_slice(record.bytes);
-        self.entries.push(Entry { id, time: record.time, end: self.bytes.len() });
+        self.entries.push(Entry { id, time: record.time, context: record.context, end: self.bytes.len() });
     }
 
     #[must_use]
@@ -51,7 +54,7 @@ impl Batch {
     #[must_use]
     pub fn get(&self, at: usize) -> Record<'_> {
         let entry = self.entries[at];
-        Record { time: entry.time, bytes: &self.bytes[self.start_of(at)..entry.end] }
+        Record { time: entry.time, context: entry.context, bytes: &self.bytes[self.start_of(at)..entry.end] }
     }
 
     #[must_use]
@@ -113,7 +116,7 @@ mod tests {
     fn batch(records: &[(i64, &str)]) -> Batch {
         let mut batch = Batch::default();
         for (id, (time, text)) in (10..).zip(records) {
-            batch.push(id, Record { time: Timestamp::from_micros(*time), bytes: text.as_bytes() });
+            batch.push(id, Record { time: Timestamp::from_micros(*time), context: None, bytes: text.as_bytes() });
         }
         batch
     }

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use super::{Fate, Pipeline};
 use crate::line::encode::encode;
-use crate::model::event::Event;
+use crate::model::event::{ContextId, Event};
 use crate::model::fate::{Reason, Refused};
 use crate::model::record::Record;
 use crate::model::time::Timestamp;
@@ -36,8 +36,14 @@ pub async fn run(mut pipeline: Pipeline, mut arriving: Receiver<Vec<Event>>, spo
 #[derive(Default)]
 struct Lines {
     bytes: Vec<u8>,
-    places: Vec<(Timestamp, Range<usize>)>,
+    places: Vec<Place>,
     overflow: Overflow,
+}
+
+struct Place {
+    time: Timestamp,
+    context: Option<ContextId>,
+    bytes: Range<usize>,
 }
 
 /// A time in which the spool drops records, told once.
@@ -77,14 +83,22 @@ fn shape(pipeline: &mut Pipeline, events: &[Event], lines: &mut Lines, spool: &S
                     Ok(encoded) => {
                         board.writes.adjusted_texts.add(u64::from(encoded.adjusted_texts));
                         lines.bytes.push(b'\n');
-                        lines.places.push((point.time(), start..lines.bytes.len()));
+                        let context = match event {
+                            Event::Changed(change) => change.context,
+                            Event::Removed(_) => None,
+                        };
+                        lines.places.push(Place { time: point.time(), context, bytes: start..lines.bytes.len() });
                     }
                     Err(reason) => refuse(event, reason, board),
                 }
             }
         }
     }
-    let records = lines.places.iter().map(|(time, place)| Record { time: *time, bytes: &lines.bytes[place.clone()] });
+    let records = lines.places.iter().map(|place| Record {
+        time: place.time,
+        context: place.context,
+        bytes: &lines.bytes[place.bytes.clone()],
+    });
     let lost = spool.append(records).lost;
     if lines.overflow.begins(lost, board.books.held.get()) {
         warn!(

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::model::time::Timestamp;
-
+use crate::model::event::ContextId;
 use crate::model::record::Record;
+use crate::model::time::Timestamp;
 
 /// Bytes of records in one chunk. Small enough that an idle service is not seen, large enough that a storm allocates
 /// rarely.
@@ -20,6 +20,7 @@ pub(super) struct Chunk {
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     time: Timestamp,
+    context: Option<ContextId>,
     end: usize,
 }
 
@@ -42,7 +43,7 @@ impl Chunk {
 
     pub(super) fn push(&mut self, record: Record<'_>) {
         self.bytes.extend_from_slice(record.bytes);
-        self.entries.push(Entry { time: record.time, end: self.bytes.len() });
+        self.entries.push(Entry { time: record.time, context: record.context, end: self.bytes.len() });
     }
 
     /// The id after the last one.
@@ -53,7 +54,7 @@ impl Chunk {
     pub(super) fn get(&self, id: u64) -> Option<Record<'_>> {
         let at = usize::try_from(id.checked_sub(self.first_id)?).ok()?;
         let entry = self.entries.get(at)?;
-        Some(Record { time: entry.time, bytes: &self.bytes[self.start_of(at)..entry.end] })
+        Some(Record { time: entry.time, context: entry.context, bytes: &self.bytes[self.start_of(at)..entry.end] })
     }
 
     /// The ids must be in this chunk.

@@ -231,7 +231,7 @@ mod tests {
             match *operation {
                 Operation::Append { time, size } => {
                     let bytes = vec![u8::try_from(at % 251).unwrap(); size];
-                    let record = Record { time: Timestamp::from_micros(time), bytes: &bytes };
+                    let record = Record { time: Timestamp::from_micros(time), context: None, bytes: &bytes };
                     assert_eq!(spool.append(record).lost, model.append(time, bytes.clone()), "{at}: {operation:?}");
                 }
                 Operation::Peek { records, bytes } => {
@@ -271,7 +271,7 @@ mod tests {
     }
 
     fn record(bytes: &[u8]) -> Record<'_> {
-        Record { time: Timestamp::from_micros(0), bytes }
+        Record { time: Timestamp::from_micros(0), context: None, bytes }
     }
 
     #[test]

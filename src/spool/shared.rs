@@ -106,7 +106,7 @@ mod tests {
     use crate::status::board::Board;
 
     fn record(bytes: &[u8]) -> Record<'_> {
-        Record { time: Timestamp::from_micros(0), bytes }
+        Record { time: Timestamp::from_micros(0), context: None, bytes }
     }
 
     #[tokio::test]

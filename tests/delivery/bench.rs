@@ -81,7 +81,11 @@ impl Bench {
     pub(crate) fn append<L: AsRef<str>>(&mut self, lines: &[L]) {
         let lines: Vec<String> = lines.iter().map(|line| format!("{}\n", line.as_ref())).collect();
         self.board.books.received.add(lines.len() as u64);
-        let _ = self.spool.append(lines.iter().map(|line| Record { time: time(line), bytes: line.as_bytes() }));
+        let _ = self.spool.append(lines.iter().map(|line| Record {
+            time: time(line),
+            context: None,
+            bytes: line.as_bytes(),
+        }));
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
