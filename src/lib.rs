@@ -17,6 +17,7 @@
 //! 5. [`mod@line`]: a point becomes one line that every database reads the same way, or is refused with a reason.
 //! 6. [`spool`]: lines wait here, as bytes, until the target has them.
 //! 7. [`deliver`]: batches, verdicts, retries; it is the only one who decides what becomes of a record.
+//!    [`dead_letters`]: lines that a database refused for good, on disk until somebody sends them again.
 //! 8. [`influx`]: one request to one target: InfluxDB 1, 2, 3, VictoriaMetrics, or files.
 //! 9. [`status`]: what every part says about itself; [`web`] shows it.
 //! 10. [`app`]: wires all this, visits the target while nothing is written, and holds the commands of [`cli`].
@@ -42,6 +43,7 @@
 //! | `pipeline` | which source an event came from, files, HTTP |
 //! | `line` | rules, batches, versions of InfluxDB |
 //! | `spool` | what the bytes mean, that a network exists |
+//! | `dead_letters` | targets, tasks, that a network exists |
 //! | `deliver` | points and the syntax of lines |
 //! | `influx` | retries |
 //! | `web` | anything but the snapshot |
@@ -51,6 +53,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod dead_letters;
 pub mod deliver;
 pub mod demo;
 pub mod influx;

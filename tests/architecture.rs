@@ -175,6 +175,15 @@ fn nobody_knows_more_than_the_map_allows() {
 }
 
 #[test]
+fn dead_letters_are_lines_in_files() {
+    for file in files("src/dead_letters", "rs") {
+        let text = program(&file).replace("crate::model::", "").replace("pub(crate)", "");
+        assert!(!text.contains("crate::"), "{} knows more than the shared values", file.display());
+    }
+    check(&["src/dead_letters"], &["tokio::", "clock::now", "Instant::now"], "the caller has threads and a clock");
+}
+
+#[test]
 fn only_config_reads_the_environment() {
     for file in files("src", "rs") {
         let text = program(&file);
