@@ -13,13 +13,13 @@ use crate::config::settings::{Delivery, Target};
 use crate::influx::probe;
 use crate::model::time::Timestamp;
 use crate::runtime::clock;
-use crate::status::board::Board;
+use crate::status::board::TargetBoard;
 use crate::status::snapshot::LinkState;
 
 /// Between two visits, and how long a successful write speaks for itself.
 const EVERY: Duration = Duration::from_secs(30);
 
-pub(super) async fn run(target: &Target, delivery: &Delivery, board: &Board, stop: &CancellationToken) {
+pub(super) async fn run(target: &Target, delivery: &Delivery, board: &TargetBoard, stop: &CancellationToken) {
     loop {
         if is_due(target, board) {
             tokio::select! {
@@ -35,13 +35,13 @@ pub(super) async fn run(target: &Target, delivery: &Delivery, board: &Board, sto
 }
 
 /// A folder that took a file once is not asked again: asking is writing.
-fn is_due(target: &Target, board: &Board) -> bool {
-    let is_reached = board.target.state() == LinkState::Connected;
+fn is_due(target: &Target, board: &TargetBoard) -> bool {
+    let is_reached = board.link.state() == LinkState::Connected;
     let is_archive = matches!(target, Target::Archive(_));
     board.books.held.get() == 0 && !wrote_lately(board) && !(is_archive && is_reached)
 }
 
-fn wrote_lately(board: &Board) -> bool {
+fn wrote_lately(board: &TargetBoard) -> bool {
     let age = |success: Timestamp| clock::now().as_micros() - success.as_micros();
     board
         .writes
@@ -50,8 +50,8 @@ fn wrote_lately(board: &Board) -> bool {
         .is_some_and(|success| age(success) < EVERY.as_micros().try_into().unwrap_or(i64::MAX))
 }
 
-async fn visit(target: &Target, delivery: &Delivery, board: &Board) {
-    let before = board.target.state();
+async fn visit(target: &Target, delivery: &Delivery, board: &TargetBoard) {
+    let before = board.link.state();
     let findings = probe::probe(target, delivery).await;
     // A batch that came meanwhile knows better.
     if board.books.held.get() > 0 || wrote_lately(board) {
@@ -61,15 +61,15 @@ async fn visit(target: &Target, delivery: &Delivery, board: &Board) {
         None => {
             let what = findings.first().map_or("", |found| &found.words);
             if before != LinkState::Connected {
-                info!("the target is there: {what}");
+                info!(target_name = board.name, "{}: it is there: {what}", board.name);
             }
-            board.target.connected(what, clock::now());
+            board.link.connected(what, clock::now());
         }
         Some(fault) => {
             if before != LinkState::Failing {
-                warn!("the target would not take points now: {}", fault.words);
+                warn!(target_name = board.name, "{}: it would not take points now: {}", board.name, fault.words);
             }
-            board.target.failed(&fault.words, clock::now());
+            board.link.failed(&fault.words, clock::now());
         }
     }
 }

@@ -68,13 +68,14 @@ pub(super) async fn run(
     mut signals: StopSignals,
     extra: Extra,
 ) -> anyhow::Result<()> {
-    let spool = Shared::new(settings.delivery.spool_bytes, Arc::clone(&board));
+    let (spool, recovered) = open_spool(&settings, &board)?;
+    let letters = Store::open(settings.place.data_dir.join("dead-letters"), dead_letters::LIMIT_BYTES);
     let (events, arriving) = mpsc::channel(EVENT_FRAMES);
 
     let mut web = Group::new("web");
     let address = doors.web.local_addr().context("the web listener has no address")?;
     info!("health, readiness and metrics: http://{address}");
-    web.spawn("web", |stop| web::serve(doors.web, Surface::Everything, Arc::clone(&board), stop));
+    web.spawn("web", |stop| web::serve(doors.web, Surface::Everything, Arc::clone(&board), letters.clone(), stop));
     if let Some(listener) = doors.monitoring {
         let address = listener.local_addr().context("the monitoring listener has no address")?;
         info!("monitoring is answered on http://{address} as well");

@@ -4,11 +4,12 @@
 //! and only a line that was refused by itself, or by name, is set aside. Parts are sent in the order of their ids, so
 //! what is settled is always a beginning of the batch.
 
-use crate::model::fate::Lost;
-use crate::model::record::Batch;
+use crate::model::event::ContextId;
+use crate::model::fate::{Rejection, SetAside};
+use crate::model::record::{Batch, Record};
 use crate::model::time::Timestamp;
 
-use super::verdict::{Certainty, Others, Refusal, Verdict};
+use super::verdict::{Certainty, Others, Refusal, Verdict, rejection};
 
 /// What is left of a batch.
 pub struct Isolation {
@@ -44,8 +45,12 @@ struct Suspect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     pub id: u64,
-    pub reason: Lost,
+    pub reason: Rejection,
     pub words: String,
+    /// Of the event.
+    pub time: Timestamp,
+    pub context: Option<ContextId>,
+    pub line: Vec<u8>,
 }
 
 /// What to do after an answer.
@@ -106,8 +111,10 @@ impl Isolation {
             Verdict::Isolate { certain: Certainty::Doubted, words } if !part.is_second_try => {
                 return self.handle_suspicion(part, Certainty::Doubted, words);
             }
-            Verdict::Isolate { words, .. } => self.halve_or_refuse(part.batch, true, words),
-            Verdict::Split { words, .. } => self.halve_or_refuse(part.batch, false, words),
+            Verdict::Isolate { words, .. } => self.halve_or_refuse(part.batch, true, rejection(&words), words),
+            Verdict::Split { words, .. } => {
+                self.halve_or_refuse(part.batch, false, Rejection::SetAside(SetAside::TooLarge), words);
+            }
             Verdict::Retry { after, words } => {
                 self.parts.push(part);
                 return Step::Retry { after, words };
@@ -186,9 +193,9 @@ impl Isolation {
         }
     }
 
-    fn halve_or_refuse(&mut self, batch: Batch, at_fault: bool, words: String) {
+    fn halve_or_refuse(&mut self, batch: Batch, at_fault: bool, reason: Rejection, words: String) {
         match batch.len() {
-            1 => self.refuse(&batch, 0, Lost::RefusedByDatabase, words),
+            1 => self.refuse(&batch, 0, reason, words),
             _ => self.halve(batch, at_fault),
         }
     }
@@ -208,13 +215,14 @@ impl Isolation {
                 self.parts.push(Part { is_second_try: true, ..Part::of(line) });
             } else {
                 // The database works: so it was the line.
-                self.refuse(&line, 0, Lost::RefusedByDatabase, words);
+                self.refuse(&line, 0, rejection(&words), words);
             }
         }
     }
 
-    fn refuse(&mut self, batch: &Batch, line: usize, reason: Lost, words: String) {
-        self.refused.push(Refused { id: batch.id(line), reason, words });
+    fn refuse(&mut self, batch: &Batch, line: usize, reason: Rejection, words: String) {
+        let Record { time, context, bytes } = batch.get(line);
+        self.refused.push(Refused { id: batch.id(line), reason, words, time, context, line: bytes.to_vec() });
     }
 }
 
@@ -241,7 +249,7 @@ mod tests {
 
     use super::{Isolation, Step};
     use crate::deliver::verdict::{Certainty, Others, Refusal, SizeLimit, Verdict};
-    use crate::model::fate::Lost;
+    use crate::model::fate::{Rejection, SetAside};
     use crate::model::record::Batch;
     use crate::model::record::Record;
     use crate::model::time::Timestamp;
@@ -286,7 +294,7 @@ mod tests {
     fn judge(server: Server, part: &Batch, bad: &BTreeSet<u64>, stored: &mut BTreeSet<u64>) -> Verdict {
         let mut lines = (0..part.len()).filter(|at| bad.contains(&part.id(*at)));
         let words = || "no".to_owned();
-        let refusal = |line| Refusal { line, reason: Lost::RefusedByDatabase, words: words() };
+        let refusal = |line| Refusal { line, reason: Rejection::SetAside(SetAside::RefusedByDatabase), words: words() };
         let good = (0..part.len()).map(|at| part.id(at)).filter(|id| !bad.contains(id));
         if let Server::Small(limit) = server
             && part.len() > limit

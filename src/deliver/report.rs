@@ -1,137 +1,250 @@
-//! What the delivery tells the board and the log.
+//! What a delivery tells the board and the log, and what it sets aside.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use crate::dead_letters::Store;
+use crate::dead_letters::letter::{DeadLetter, Ids};
 use crate::influx::{Answer, Sent};
-use crate::model::fate::Lost;
+use crate::model::fate::{Dropped, Reason, Rejection, SetAside};
 use crate::runtime::clock;
 use crate::runtime::repeats::{Ended, Repeats, Worth};
-use crate::spool::shared::Shared;
-use crate::status::board::Board;
+use crate::spool::shared::Reader;
+use crate::status::board::{Board, TargetBoard};
+use crate::status::snapshot::Circuit;
 
+use super::Lane;
 use super::complaints::Complaints;
-use super::isolate::Settled;
+use super::isolate::{Refused, Settled};
+use super::pace::Pace;
 use super::verdict::Verdict;
 
 pub(super) struct Report {
+    target: Arc<TargetBoard>,
     board: Arc<Board>,
-    spool: Shared,
-    /// Batches so far. The number is the name of the current one in the log.
-    batch: u64,
+    reader: Reader,
+    letters: Store,
+    ids: Ids,
+    /// What all ids of batches of this run begin with.
+    run: String,
+    batches: u64,
+    /// The name of the current batch, in the log and in dead letters.
+    batch: String,
+    lane: Lane,
+    pace: Pace,
     /// Failures by whether they need a person.
     outage: Repeats<bool>,
     complaints: Complaints,
+    /// Dead letters that the disk did not take.
+    not_set_aside: Repeats<()>,
     /// What was last said about the target's kind.
     known_as: String,
 }
 
 impl Report {
-    pub(super) fn new(board: Arc<Board>, spool: Shared) -> Self {
+    pub(super) fn new(reader: Reader, letters: Store, board: &Arc<Board>) -> Self {
         Self {
-            board,
-            spool,
-            batch: 0,
+            target: Arc::clone(reader.target()),
+            board: Arc::clone(board),
+            letters,
+            ids: Ids::new(),
+            run: format!("{:x}", clock::now().as_micros() / 1_000_000),
+            batches: 0,
+            batch: String::new(),
+            lane: Lane::Live,
+            pace: Pace::default(),
             outage: Repeats::default(),
             complaints: Complaints::default(),
+            not_set_aside: Repeats::default(),
             known_as: String::new(),
+            reader,
         }
     }
 
-    pub(super) fn next_batch(&mut self) {
-        self.batch += 1;
+    pub(super) fn next_batch(&mut self, lane: Lane) {
+        self.batches += 1;
+        self.lane = lane;
+        self.batch = format!("{}-{}", self.run, self.batches);
     }
 
     pub(super) fn answered(&self, lines: usize, sent: &Sent, verdict: &Verdict, took: Duration) {
-        let Self { batch, .. } = self;
+        let Self { batch, target, lane, .. } = self;
         let outcome = verdict.label();
         let millis = took.as_millis();
-        debug!(batch, lines, sent.bytes, millis, outcome, "batch {batch}: {lines} lines: {outcome}");
-        self.board.writes.request(outcome, took);
-        self.board.writes.bytes_sent.add(sent.bytes);
+        let name = &target.name;
+        debug!(target_name = name, batch, ?lane, lines, sent.bytes, millis, outcome, "batch {batch}: {lines} lines: {outcome}");
+        target.writes.request(outcome, took);
+        target.writes.bytes_sent.add(sent.bytes);
         if matches!(sent.answer, Answer::Reply(_) | Answer::Filed) {
-            self.board.target.latency(took);
+            target.link.latency(took);
         }
     }
 
     pub(super) fn stored(&self, lines: usize) {
-        self.board.writes.last_success.set(clock::now());
-        self.board.writes.last_batch_points.set(lines as u64);
+        self.target.writes.last_success.set(clock::now());
+        self.target.writes.last_batch_points.set(lines as u64);
     }
 
-    /// The target works; `name`: what it is.
-    pub(super) fn reached(&mut self, name: String) {
-        self.board.target.connected(&name, clock::now());
-        let batch = self.batch;
+    pub(super) fn circuit(&self, state: Circuit) {
+        self.target.circuit(state);
+    }
+
+    /// The target works; `what`: what it is.
+    pub(super) fn reached(&mut self, what: String) {
+        let Self { target, batch, .. } = self;
+        target.link.connected(&what, clock::now());
+        let name = &target.name;
         if let Some(Ended { lasted, failures }) = self.outage.recovered(Instant::now().into_std()) {
-            let held = self.spool.held().records;
+            let held = self.reader.held().records;
             let lasted = spoken(lasted);
             info!(
+                target_name = name,
                 batch,
                 failures,
                 held,
-                "writing to {name} again after {lasted}: {failures} attempts failed, {held} records wait"
+                "{name}: writing to {what} again after {lasted}: {failures} attempts failed, {held} records wait"
             );
-        } else if self.known_as != name {
-            info!(batch, "writing to {name}");
+        } else if self.known_as != what {
+            info!(target_name = name, batch, "{name}: writing to {what}");
         }
-        self.known_as = name;
+        self.known_as = what;
     }
 
     pub(super) fn failed(&mut self, words: &str, needs_a_person: bool) {
-        self.board.target.failed(words, clock::now());
-        let batch = self.batch;
-        let held = self.spool.held().records;
+        let Self { target, batch, .. } = self;
+        target.link.failed(words, clock::now());
+        self.pace.stops();
+        target.backlog.drained_per_1000_seconds.set(0);
+        let held = self.reader.held().records;
+        let name = &target.name;
         match self.outage.failed(needs_a_person, Instant::now().into_std()) {
-            Worth::First if needs_a_person => {
-                error!(batch, held, "nothing can be written until somebody acts: {words}; {held} records are kept");
+            Worth::First if needs_a_person => error!(
+                target_name = name,
+                batch, held, "{name}: nothing can be written until somebody acts: {words}; {held} records are kept"
+            ),
+            Worth::First => {
+                warn!(target_name = name, batch, held, "{name}: cannot write: {words}; {held} records are kept, trying again");
             }
-            Worth::First => warn!(batch, held, "cannot write: {words}; {held} records are kept, trying again"),
             Worth::Again { failures, lasts } => {
                 let lasts = spoken(lasts);
-                warn!(batch, held, "still failing, {failures} times in {lasts}: {words}; {held} records are kept");
+                warn!(
+                    target_name = name,
+                    batch, held, "{name}: still failing, {failures} times in {lasts}: {words}; {held} records are kept"
+                );
             }
-            Worth::Nothing => debug!(batch, held, "cannot write: {words}"),
+            Worth::Nothing => debug!(target_name = name, batch, held, "{name}: cannot write: {words}"),
         }
     }
 
-    /// Counts what became of the records that left the spool: the last `released` of those that are settled. The ones
-    /// before had to make room while they were on their way, and are counted already.
-    pub(super) fn settled(&mut self, settled: &Settled, released: u64) {
-        let first = settled.through + 1 - released;
-        let mut stored = released;
-        for refused in settled.refused.iter().filter(|refused| refused.id >= first) {
+    /// Lets the records from `first` on that are settled leave the spool, the refused ones by way of the dead-letter
+    /// store, and counts what became of each.
+    pub(super) async fn settled(&mut self, first: u64, settled: Settled) {
+        let through = settled.through;
+        // A record that had to make room while it was on its way is counted already.
+        let held = self.reader.still_held(first..=through);
+        let mut refused = settled.refused;
+        refused.retain(|line| contains(&held, line.id));
+        let are_kept = self.set_aside(&refused).await;
+
+        let released = self.reader.release(first..=through);
+        let books = &self.target.books;
+        let mut stored: u64 = released.iter().map(|ids| ids.end - ids.start).sum();
+        let left = stored;
+        for line in refused.iter().filter(|line| contains(&released, line.id)) {
             stored -= 1;
-            self.board.books.lost.add(refused.reason, 1);
+            match line.reason {
+                Rejection::Expired => books.expired.add(1),
+                Rejection::SetAside(reason) if are_kept => books.set_aside.add(reason, 1),
+                Rejection::SetAside(_) => books.dropped.add(Dropped::NotSetAside, 1),
+            }
             // What the database does not keep for so long is no complaint: history brings it by the thousand.
-            if refused.reason != Lost::ExpiredByRetention {
-                self.complaints.add(&refused.words);
+            if line.reason != Rejection::Expired {
+                self.complaints.add(&line.words);
             }
         }
-        self.board.books.stored.add(stored);
+        books.stored.add(stored);
         if let Some(newest) = settled.newest_stored {
-            self.board.writes.newest_stored.raise(newest);
+            self.target.writes.newest_stored.raise(newest);
         }
-        let batch = self.batch;
+        self.show_pace(left);
+        let Self { batch, target, .. } = self;
+        let name = &target.name;
+        let fate = if are_kept { "set aside as dead letters" } else { "lost" };
         for (lines, words) in self.complaints.due(Instant::now().into_std()) {
-            warn!(batch, lines, "the database refused {lines} records, they are lost: {words}");
+            warn!(target_name = name, batch, lines, "{name}: the database refused {lines} records, they are {fate}: {words}");
+        }
+    }
+
+    fn show_pace(&mut self, left: u64) {
+        match self.lane {
+            Lane::Live if self.reader.held().backlog_records == 0 => self.pace.stops(),
+            Lane::Live => {}
+            Lane::Backlog => self.pace.left(left, Instant::now().into_std()),
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a pace is not negative, and finite")]
+        let drained = (self.pace.per_second() * 1_000.0) as u64;
+        self.target.backlog.drained_per_1000_seconds.set(drained);
+    }
+
+    /// Whether the disk has them.
+    async fn set_aside(&mut self, refused: &[Refused]) -> bool {
+        let at = clock::now();
+        let letter = |line: &Refused, reason: SetAside| DeadLetter {
+            id: self.ids.next(),
+            at,
+            target: self.target.name.clone(),
+            reason: reason.label().to_owned(),
+            words: line.words.clone(),
+            batch: self.batch.clone(),
+            context: line.context,
+            time: line.time,
+            line: String::from_utf8_lossy(&line.line).trim_end_matches('\n').to_owned(),
+        };
+        let letters: Vec<DeadLetter> = refused
+            .iter()
+            .filter_map(|line| match line.reason {
+                Rejection::SetAside(reason) => Some(letter(line, reason)),
+                Rejection::Expired => None,
+            })
+            .collect();
+        if letters.is_empty() {
+            return true;
+        }
+        let store = self.letters.clone();
+        let added = spawn_blocking(move || store.add(&letters).map(|added| (added, store.count().unwrap_or_default()))).await;
+        match added.expect("the store does not panic") {
+            Ok((added, kept)) => {
+                self.board.dead_letters.evicted.add(added.evicted);
+                self.board.dead_letters.kept.set(kept.letters);
+                self.not_set_aside.recovered(Instant::now().into_std());
+                true
+            }
+            Err(err) => {
+                if self.not_set_aside.failed((), Instant::now().into_std()) != Worth::Nothing {
+                    error!("refused records are lost, because the disk does not take dead letters: {err}");
+                }
+                false
+            }
         }
     }
 
     pub(super) fn smaller_batches(&self, refused_bytes: usize, bytes: usize, words: &str) {
-        let batch = self.batch;
-        warn!(batch, "the database finds {refused_bytes} bytes too large ({words}): batches have at most {bytes} now");
+        let Self { batch, target, .. } = self;
+        let name = &target.name;
+        warn!(
+            target_name = name,
+            batch, "{name}: the database finds {refused_bytes} bytes too large ({words}): batches have at most {bytes} now"
+        );
     }
+}
 
-    pub(super) fn stopped(&self, lost: u64) {
-        self.board.books.lost.add(Lost::Stopped, lost);
-        if lost > 0 {
-            error!(lost, "stopped while the database did not take what was left: {lost} records are lost");
-        }
-    }
+fn contains(ranges: &[Range<u64>], id: u64) -> bool {
+    ranges.iter().any(|range| range.contains(&id))
 }
 
 /// A duration as one says it.

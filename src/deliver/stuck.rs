@@ -24,7 +24,9 @@ impl Stuck {
     }
 
     /// The verdict, or the suspicion that takes its place.
-    pub(super) fn handle(&mut self, answer: &Answer, verdict: Verdict) -> Verdict {
+    ///
+    /// `is_probe`: a few lines that were taken say nothing about the batch that was not.
+    pub(super) fn handle(&mut self, answer: &Answer, verdict: Verdict, is_probe: bool) -> Verdict {
         match verdict {
             // Other statuses say that it is not the lines: too busy, or a proxy whose server is away.
             Verdict::Retry { words, after } if matches!(answer, Answer::Reply(reply) if reply.status == 500) => {
@@ -43,7 +45,7 @@ impl Stuck {
                 verdict
             }
             _ => {
-                if !self.is_looking() {
+                if !self.is_looking() && !is_probe {
                     self.times = 0;
                 }
                 verdict
@@ -66,7 +68,7 @@ mod tests {
     fn failed(stuck: &mut Stuck, status: u16, words: &str) -> bool {
         let reply = Reply { dialect: Dialect::V1, status, retry_after: None, body: Vec::new() };
         let verdict = Verdict::Retry { after: None, words: words.to_owned() };
-        let verdict = stuck.handle(&Answer::Reply(reply), verdict);
+        let verdict = stuck.handle(&Answer::Reply(reply), verdict, false);
         matches!(verdict, Verdict::Isolate { certain: Certainty::Doubted, .. })
     }
 
@@ -79,10 +81,23 @@ mod tests {
         }
         stuck.next_batch();
         assert!(failed(&mut stuck, 500, "a"));
-        let _ = stuck.handle(&Answer::Filed, Verdict::Stored);
+        let _ = stuck.handle(&Answer::Filed, Verdict::Stored, false);
         assert!(failed(&mut stuck, 500, "a"), "the lines of one batch are looked at to the end");
         stuck.next_batch();
         assert!(!failed(&mut stuck, 500, "a"));
+    }
+
+    /// The breaker probes with other lines than those that make the server fail.
+    #[test]
+    fn a_probe_that_is_taken_does_not_start_the_count_anew() {
+        let mut stuck = Stuck::default();
+        for _ in 0..Stuck::ENOUGH {
+            stuck.next_batch();
+            assert!(!failed(&mut stuck, 500, "a"));
+            let _ = stuck.handle(&Answer::Filed, Verdict::Stored, true);
+        }
+        stuck.next_batch();
+        assert!(failed(&mut stuck, 500, "a"));
     }
 
     #[test]

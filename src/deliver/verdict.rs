@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::influx::reply::{NamedLines, Reply, for_people};
 use crate::influx::{Answer, Dialect};
-use crate::model::fate::Lost;
+use crate::model::fate::{Rejection, SetAside};
 use crate::model::record::Batch;
 use crate::model::time::Timestamp;
 
@@ -40,7 +40,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub line: usize,
-    pub reason: Lost,
+    pub reason: Rejection,
     pub words: String,
 }
 
@@ -170,7 +170,7 @@ fn judge_refusal(reply: &Reply, batch: &Batch) -> Verdict {
     }
     // "rest written", as all partial writes of version 1 and 2; with a rest of none there is nothing to look for.
     if message.contains("partial write: ") && dropped(&message).is_some_and(|dropped| dropped >= batch.len()) {
-        return refused((0..batch.len()).collect(), Lost::RefusedByDatabase, &reply.words(), Others::Stored);
+        return refused((0..batch.len()).collect(), rejection(&message), &reply.words(), Others::Stored);
     }
     let certain = if is_about_lines { Certainty::Certain } else { Certainty::Suspected };
     Verdict::Isolate { certain, words: reply.words() }
@@ -196,7 +196,7 @@ fn judge_retention(reply: &Reply, message: &str, batch: &Batch) -> Verdict {
         Some(0) => Verdict::Isolate { certain: Certainty::Suspected, words },
         // There is a bound for the future as well, in the newer servers.
         Some(dropped) if dropped >= batch.len() || !message.contains("Upper Bound") => {
-            refused(batch.oldest(dropped), Lost::ExpiredByRetention, &words, Others::SendAgain)
+            refused(batch.oldest(dropped), Rejection::Expired, &words, Others::SendAgain)
         }
         _ => Verdict::Isolate { certain: Certainty::Certain, words },
     }
@@ -213,7 +213,7 @@ fn judge_named_lines(named: NamedLines, reply: &Reply, batch: &Batch) -> Verdict
         .filter(|line| (1..=batch.len()).contains(&line.line_number))
         .map(|line| Refusal {
             line: line.line_number - 1,
-            reason: Lost::RefusedByDatabase,
+            reason: rejection(&line.error_message),
             words: for_people(&line.error_message),
         })
         .collect();
@@ -247,7 +247,7 @@ fn judge_quoted_lines(reply: &Reply, message: &str, batch: &Batch) -> Verdict {
             // Lines that are the same byte for byte have the same fate.
             Some((same, reason)) => lines.extend(same.into_iter().map(|line| Refusal {
                 line,
-                reason: Lost::RefusedByDatabase,
+                reason: Rejection::SetAside(SetAside::Unparsable),
                 words: format!("unable to parse the line: {}", for_people(reason)),
             })),
             None => all_found = false,
@@ -262,7 +262,19 @@ fn judge_quoted_lines(reply: &Reply, message: &str, batch: &Batch) -> Verdict {
     Verdict::Refused { lines, others: if stored { Others::Stored } else { Others::SendAgain } }
 }
 
-fn refused(lines: Vec<usize>, reason: Lost, words: &str, others: Others) -> Verdict {
+/// The kind of a complaint about a line.
+pub(super) fn rejection(words: &str) -> Rejection {
+    let is_about = |marks: &[&str]| marks.iter().any(|mark| words.contains(mark));
+    Rejection::SetAside(if is_about(&["field type conflict", "invalid column type", "schema conflict"]) {
+        SetAside::TypeConflict
+    } else if is_about(&["unable to parse", "invalid number", "trailing content", "parse error"]) {
+        SetAside::Unparsable
+    } else {
+        SetAside::RefusedByDatabase
+    })
+}
+
+fn refused(lines: Vec<usize>, reason: Rejection, words: &str, others: Others) -> Verdict {
     let lines = lines.into_iter().map(|line| Refusal { line, reason, words: words.to_owned() });
     Verdict::Refused { lines: lines.collect(), others }
 }
@@ -300,7 +312,7 @@ mod tests {
     use super::{Certainty, Others, SizeLimit, Verdict, judge, retry_after};
     use crate::influx::reply::Reply;
     use crate::influx::{Answer, Dialect, Fault};
-    use crate::model::fate::Lost;
+    use crate::model::fate::{Rejection, SetAside};
     use crate::model::record::Batch;
     use crate::model::record::Record;
     use crate::model::time::Timestamp;
@@ -555,7 +567,7 @@ mod tests {
     fn what_is_too_old_is_expired_and_not_refused() {
         let expired = r#"{"error":"partial write: points beyond retention policy dropped=1"}"#;
         let Verdict::Refused { lines, .. } = said(V1, 400, expired, GOOD) else { panic!() };
-        assert_eq!(lines[0].reason, Lost::ExpiredByRetention);
+        assert_eq!(lines[0].reason, Rejection::Expired);
     }
 
     #[test]

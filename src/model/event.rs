@@ -4,8 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::entity::EntityId;
+use super::fate::reasons;
 use super::time::Timestamp;
 use super::value::Attributes;
+
+reasons! {
+    /// Who reported an event: the label `source` of the metrics.
+    Source {
+        HomeAssistant = "home_assistant",
+    }
+}
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {

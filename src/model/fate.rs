@@ -20,7 +20,7 @@ macro_rules! reasons {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum $name { $($(#[$inner])* $variant),+ }
 
-        impl Reason for $name {
+        impl $crate::model::fate::Reason for $name {
             const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             fn label(self) -> &'static str {
@@ -33,6 +33,8 @@ macro_rules! reasons {
         }
     };
 }
+
+pub(crate) use reasons;
 
 reasons! {
     /// Why an event was meant not to be written.
@@ -82,22 +84,46 @@ reasons! {
 }
 
 reasons! {
-    /// Why a record left the spool without being stored.
-    Lost {
-        /// The database refused this line, for a reason that no repetition changes.
+    /// Why a line was set aside in the dead-letter store.
+    SetAside {
+        /// The database cannot read the line.
+        Unparsable = "unparsable",
+        /// A field has another type in the database.
+        TypeConflict = "type_conflict",
+        /// The line alone is larger than the database takes.
+        TooLarge = "too_large",
+        /// Any other reason that no repetition changes.
         RefusedByDatabase = "refused_by_database",
-        /// Older than what the database keeps.
-        ExpiredByRetention = "expired",
+    }
+}
+
+/// Why the database will never have a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rejection {
+    SetAside(SetAside),
+    /// Older than what the database keeps.
+    Expired,
+}
+
+reasons! {
+    /// Why a record is nowhere.
+    Dropped {
         /// The spool was full, and this was the oldest record.
         SpoolFull = "spool_full",
-        /// The service was stopped while the target could not take it.
+        /// The disk did not take records, memory was full, and this was the oldest record in it.
+        MemoryFull = "memory_full",
+        /// What was read back from the disk is not what was written to it, or it is gone.
+        Damaged = "damaged",
+        /// The service was stopped while neither the target nor the disk took it.
         Stopped = "stopped",
+        /// The database refused it, and the disk did not take it as a dead letter.
+        NotSetAside = "not_set_aside",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Filtered, Lost, Reason, Refused, Unreadable};
+    use super::{Dropped, Filtered, Reason, Refused, SetAside, Unreadable};
 
     fn check<R: Reason>() {
         for (at, reason) in R::ALL.iter().enumerate() {
@@ -110,6 +136,7 @@ mod tests {
         check::<Filtered>();
         check::<Unreadable>();
         check::<Refused>();
-        check::<Lost>();
+        check::<SetAside>();
+        check::<Dropped>();
     }
 }

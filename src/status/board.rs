@@ -1,39 +1,53 @@
 //! Where the parts write what they did. Counters are lock-free; what changes rarely is behind short locks that are
 //! never held across an await.
 
-use std::sync::Mutex;
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::model::fate::{Filtered, Lost, Reason, Refused, Unreadable};
+use crate::model::event::Source;
+use crate::model::fate::{Dropped, Filtered, Reason, Refused, SetAside, Unreadable};
 use crate::model::time::Timestamp;
 
-use super::snapshot::{Books, Hass, Histogram, Link, LinkState, Snapshot, Writes};
+use super::snapshot::{
+    Arrivals, Backlog, Books, Circuit, Degraded, DiskOperation, Hass, Histogram, Link, LinkState, Snapshot, Spool,
+    Target, Writes,
+};
 
 /// One for the whole service, shared by reference.
 pub struct Board {
     started: Instant,
     stopping: AtomicBool,
     pub home_assistant: LinkBoard,
-    pub target: LinkBoard,
     pub hass: HassBoard,
-    pub books: BooksBoard,
-    pub writes: WritesBoard,
-    beats: Mutex<Vec<(&'static str, Instant)>>,
+    pub arrivals: ArrivalsBoard,
+    /// The first is the main one.
+    pub targets: Vec<Arc<TargetBoard>>,
+    pub spool: SpoolBoard,
+    pub dead_letters: DeadLettersBoard,
+    beats: Mutex<Vec<(Cow<'static, str>, Instant)>>,
 }
 
 impl Board {
-    /// `now`: the wall clock, for "since".
+    /// With one target, `influxdb`. `now`: the wall clock, for "since".
     #[must_use]
     pub fn new(started: Instant, now: Timestamp) -> Self {
+        Self::of(&["influxdb"], started, now)
+    }
+
+    /// `targets`: their names.
+    #[must_use]
+    pub fn of(targets: &[impl AsRef<str>], started: Instant, now: Timestamp) -> Self {
         Self {
             started,
             stopping: AtomicBool::new(false),
             home_assistant: LinkBoard::new("home_assistant", now),
-            target: LinkBoard::new("influxdb", now),
             hass: HassBoard::default(),
-            books: BooksBoard::default(),
-            writes: WritesBoard::default(),
+            arrivals: ArrivalsBoard::default(),
+            targets: targets.iter().map(|name| Arc::new(TargetBoard::new(name.as_ref(), now))).collect(),
+            spool: SpoolBoard::default(),
+            dead_letters: DeadLettersBoard::default(),
             beats: Mutex::new(Vec::new()),
         }
     }
@@ -43,7 +57,8 @@ impl Board {
     }
 
     /// A task says that it is alive. Tasks do so at least every [`crate::runtime::BEAT`].
-    pub fn beat(&self, task: &'static str, now: Instant) {
+    pub fn beat(&self, task: impl Into<Cow<'static, str>>, now: Instant) {
+        let task = task.into();
         let mut beats = lock(&self.beats);
         match beats.iter_mut().find(|(name, _)| *name == task) {
             Some((_, last)) => *last = now,
@@ -55,18 +70,23 @@ impl Board {
     pub fn snapshot(&self, now: Instant, wall: Timestamp) -> Snapshot {
         // Fates are read before arrivals: an event between the two reads is then missing from the fates for an
         // instant, and never counted before it came.
-        let books = self.books.snapshot();
+        let targets = self.targets.iter().map(|target| target.snapshot()).collect();
         Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             taken: wall,
             uptime: now.saturating_duration_since(self.started),
             stopping: self.stopping.load(Relaxed),
             home_assistant: lock(&self.home_assistant.0).clone(),
-            target: lock(&self.target.0).clone(),
             hass: self.hass.snapshot(),
-            books,
-            writes: self.writes.snapshot(),
-            tasks: lock(&self.beats).iter().map(|(name, last)| (*name, now.saturating_duration_since(*last))).collect(),
+            targets,
+            arrivals: self.arrivals.snapshot(),
+            spool: self.spool.snapshot(),
+            dead_letters: self.dead_letters.kept.get(),
+            dead_letters_evicted: self.dead_letters.evicted.get(),
+            tasks: lock(&self.beats)
+                .iter()
+                .map(|(name, last)| (name.clone(), now.saturating_duration_since(*last)))
+                .collect(),
         }
     }
 }
@@ -159,9 +179,9 @@ impl<R: Reason> ByReason<R> {
 pub struct LinkBoard(Mutex<Link>);
 
 impl LinkBoard {
-    fn new(name: &'static str, now: Timestamp) -> Self {
+    fn new(name: &str, now: Timestamp) -> Self {
         Self(Mutex::new(Link {
-            name,
+            name: name.into(),
             state: LinkState::Connecting,
             since: now,
             detail: String::new(),
@@ -249,66 +269,223 @@ impl HassBoard {
     }
 }
 
+/// What came in, and what of it became a point.
 #[derive(Default)]
-pub struct BooksBoard {
+pub struct ArrivalsBoard {
     /// Events that a source handed to the pipeline.
-    pub received: Counter,
+    pub received: ByReason<Source>,
     pub filtered: ByReason<Filtered>,
     pub duplicates: Counter,
     pub refused: ByReason<Refused>,
-    pub stored: Counter,
-    /// Records in the spool that the target does not have.
-    pub held: Gauge,
-    pub lost: ByReason<Lost>,
+    pub adjusted_texts: Counter,
+    pub omitted_fields: Counter,
 }
 
-impl BooksBoard {
-    fn snapshot(&self) -> Books {
-        Books {
+impl ArrivalsBoard {
+    fn snapshot(&self) -> Arrivals {
+        Arrivals {
             filtered: self.filtered.get(),
             duplicates: self.duplicates.get(),
             refused: self.refused.get(),
-            stored: self.stored.get(),
-            held: self.held.get(),
-            lost: self.lost.get(),
+            adjusted_texts: self.adjusted_texts.get(),
+            omitted_fields: self.omitted_fields.get(),
             received: self.received.get(),
         }
     }
 }
 
+/// One place that points go to, written by its delivery and by the spool.
+pub struct TargetBoard {
+    pub name: String,
+    pub link: LinkBoard,
+    pub books: BooksBoard,
+    pub backlog: BacklogBoard,
+    pub writes: WritesBoard,
+    circuit: Mutex<Circuit>,
+}
+
+impl TargetBoard {
+    fn new(name: &str, now: Timestamp) -> Self {
+        Self {
+            name: name.to_owned(),
+            link: LinkBoard::new(name, now),
+            books: BooksBoard::default(),
+            backlog: BacklogBoard::default(),
+            writes: WritesBoard::default(),
+            circuit: Mutex::new(Circuit::Closed),
+        }
+    }
+
+    pub fn circuit(&self, state: Circuit) {
+        *lock(&self.circuit) = state;
+    }
+
+    fn snapshot(&self) -> Target {
+        Target {
+            name: self.name.clone(),
+            link: lock(&self.link.0).clone(),
+            circuit: *lock(&self.circuit),
+            books: self.books.snapshot(),
+            backlog: self.backlog.snapshot(),
+            writes: self.writes.snapshot(),
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct BooksBoard {
+    /// Records of an earlier run that were found on disk at the start.
+    pub recovered: Counter,
+    pub stored: Counter,
+    /// Records in the spool that the target does not have.
+    pub held: Gauge,
+    pub set_aside: ByReason<SetAside>,
+    pub expired: Counter,
+    pub dropped: ByReason<Dropped>,
+}
+
+impl BooksBoard {
+    fn snapshot(&self) -> Books {
+        Books {
+            stored: self.stored.get(),
+            held: self.held.get(),
+            set_aside: self.set_aside.get(),
+            expired: self.expired.get(),
+            dropped: self.dropped.get(),
+            recovered: self.recovered.get(),
+        }
+    }
+}
+
+/// What a target lacks, beyond the mere number.
+#[derive(Default)]
+pub struct BacklogBoard {
+    /// Records that wait on disk.
+    pub records: Gauge,
+    /// Event time of the oldest record that waits; of no meaning while none does.
+    pub oldest: Moment,
+    /// See [`Backlog::watermark`].
+    pub watermark: Moment,
+    /// Records of the backlog that leave in a second, in thousandths.
+    pub drained_per_1000_seconds: Gauge,
+}
+
+impl BacklogBoard {
+    fn snapshot(&self) -> Backlog {
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let drained_per_second = self.drained_per_1000_seconds.get() as f64 / 1_000.0;
+        Backlog {
+            records: self.records.get(),
+            oldest: self.oldest.get(),
+            watermark: self.watermark.get(),
+            drained_per_second,
+        }
+    }
+}
+
+/// The spool as a whole.
+pub struct SpoolBoard {
+    pub memory_bytes: Gauge,
+    pub disk_bytes: Gauge,
+    pub limit_bytes: Gauge,
+    pub written_bytes: Counter,
+    pub syncs: Counter,
+    pub errors: ByReason<DiskOperation>,
+    /// Records and torn ends that could not be read back.
+    pub damaged: Counter,
+    degraded: Mutex<Option<Degraded>>,
+    sync_seconds: Mutex<Histogram>,
+}
+
+impl Default for SpoolBoard {
+    fn default() -> Self {
+        Self {
+            memory_bytes: Gauge::default(),
+            disk_bytes: Gauge::default(),
+            limit_bytes: Gauge::default(),
+            written_bytes: Counter::default(),
+            syncs: Counter::default(),
+            errors: ByReason::default(),
+            damaged: Counter::default(),
+            degraded: Mutex::default(),
+            sync_seconds: Mutex::new(Histogram::with_bounds(&BOUNDS)),
+        }
+    }
+}
+
+impl SpoolBoard {
+    /// The disk was told to make sure, and did.
+    pub fn synced(&self, took: Duration) {
+        self.syncs.add(1);
+        lock(&self.sync_seconds).add(took);
+    }
+
+    /// The disk does not take records. `words`: why, and what to do.
+    pub fn degraded(&self, words: &str, now: Timestamp) {
+        let mut degraded = lock(&self.degraded);
+        let since = degraded.as_ref().map_or(now, |before| before.since);
+        *degraded = Some(Degraded { since, words: words.to_owned() });
+    }
+
+    /// It does again.
+    pub fn healed(&self) {
+        *lock(&self.degraded) = None;
+    }
+
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        lock(&self.degraded).is_some()
+    }
+
+    fn snapshot(&self) -> Spool {
+        Spool {
+            memory_bytes: self.memory_bytes.get(),
+            disk_bytes: self.disk_bytes.get(),
+            limit_bytes: self.limit_bytes.get(),
+            written_bytes: self.written_bytes.get(),
+            syncs: self.syncs.get(),
+            errors: self.errors.get(),
+            damaged: self.damaged.get(),
+            degraded: lock(&self.degraded).clone(),
+            sync_seconds: lock(&self.sync_seconds).clone(),
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct DeadLettersBoard {
+    /// Lines in the store.
+    pub kept: Gauge,
+    /// Lines that left it because it was full.
+    pub evicted: Counter,
+}
+
 pub struct WritesBoard {
     requests: Mutex<Vec<(&'static str, u64)>>,
     pub bytes_sent: Counter,
-    pub held_bytes: Gauge,
     pub last_batch_points: Gauge,
     pub last_success: Moment,
     pub newest_stored: Moment,
-    pub adjusted_texts: Counter,
-    pub omitted_fields: Counter,
     seconds: Mutex<Histogram>,
 }
 
 impl Default for WritesBoard {
     fn default() -> Self {
-        let buckets = Self::BOUNDS.iter().map(|bound| (*bound, 0)).collect();
         Self {
             requests: Mutex::default(),
             bytes_sent: Counter::default(),
-            held_bytes: Gauge::default(),
             last_batch_points: Gauge::default(),
             last_success: Moment::default(),
             newest_stored: Moment::default(),
-            adjusted_texts: Counter::default(),
-            omitted_fields: Counter::default(),
-            seconds: Mutex::new(Histogram { buckets, ..Histogram::default() }),
+            seconds: Mutex::new(Histogram::with_bounds(&BOUNDS)),
         }
     }
 }
 
-impl WritesBoard {
-    /// Upper bounds in seconds, from a local database to one that is about to time out.
-    const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0, f64::INFINITY];
+/// Upper bounds in seconds, from what is near and well to what is about to time out.
+const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0, f64::INFINITY];
 
+impl WritesBoard {
     /// A request came back, or did not; `outcome` is the name of the verdict.
     pub fn request(&self, outcome: &'static str, took: Duration) {
         let mut requests = lock(&self.requests);
@@ -317,24 +494,16 @@ impl WritesBoard {
             None => requests.push((outcome, 1)),
         }
         drop(requests);
-        let mut seconds = lock(&self.seconds);
-        let took = took.as_secs_f64();
-        let bucket = Self::BOUNDS.partition_point(|bound| *bound < took);
-        seconds.buckets[bucket].1 += 1;
-        seconds.sum += took;
-        seconds.count += 1;
+        lock(&self.seconds).add(took);
     }
 
     fn snapshot(&self) -> Writes {
         Writes {
             requests: lock(&self.requests).clone(),
             bytes_sent: self.bytes_sent.get(),
-            held_bytes: self.held_bytes.get(),
             last_batch_points: self.last_batch_points.get(),
             last_success: self.last_success.get(),
             newest_stored: self.newest_stored.get(),
-            adjusted_texts: self.adjusted_texts.get(),
-            omitted_fields: self.omitted_fields.get(),
             seconds: lock(&self.seconds).clone(),
         }
     }

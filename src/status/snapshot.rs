@@ -1,10 +1,12 @@
 //! The state of the service at one moment, as plain values. Health, readiness, metrics and every page are functions of
 //! it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::model::fate::reasons;
 use crate::model::time::Timestamp;
 
 #[derive(Debug, Clone)]
@@ -14,18 +16,31 @@ pub struct Snapshot {
     pub uptime: Duration,
     pub stopping: bool,
     pub home_assistant: Link,
-    pub target: Link,
     pub hass: Hass,
-    pub books: Books,
-    pub writes: Writes,
+    pub arrivals: Arrivals,
+    /// The first is the main one.
+    pub targets: Vec<Target>,
+    pub spool: Spool,
+    /// Lines in the dead-letter store.
+    pub dead_letters: u64,
+    /// Lines that left the dead-letter store because it was full.
+    pub dead_letters_evicted: u64,
     /// How long ago each task last said that it is alive.
-    pub tasks: Vec<(&'static str, Duration)>,
+    pub tasks: Vec<(Cow<'static, str>, Duration)>,
+}
+
+impl Snapshot {
+    /// What is missing from the books of this target.
+    #[must_use]
+    pub fn unaccounted(&self, target: &Target) -> i128 {
+        self.arrivals.points() + i128::from(target.books.recovered) - target.books.fates()
+    }
 }
 
 /// A connection to something outside.
 #[derive(Debug, Clone)]
 pub struct Link {
-    pub name: &'static str,
+    pub name: Box<str>,
     pub state: LinkState,
     /// Since when it is in this state.
     pub since: Timestamp,
@@ -64,32 +79,151 @@ pub struct Hass {
     pub last_event: Option<Timestamp>,
 }
 
-/// Every event received has one of these fates:
-/// `received = filtered + duplicates + refused + stored + held + lost`.
+/// What came in, and what of it became no point.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Books {
-    pub received: u64,
+pub struct Arrivals {
+    /// By source.
+    pub received: Vec<(&'static str, u64)>,
     pub filtered: Vec<(&'static str, u64)>,
     pub duplicates: u64,
     pub refused: Vec<(&'static str, u64)>,
+    /// Texts that had to be changed to be written the same way in every dialect.
+    pub adjusted_texts: u64,
+    /// Numbers that line protocol cannot carry (not finite) and that were left out of their points.
+    pub omitted_fields: u64,
+}
+
+impl Arrivals {
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Events that became points, which every target is to have. Below 0 for an instant while one is being shaped.
+    #[must_use]
+    pub fn points(&self) -> i128 {
+        sum(&self.received) - sum(&self.filtered) - i128::from(self.duplicates) - sum(&self.refused)
+    }
+}
+
+/// One place that points go to.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub name: String,
+    pub link: Link,
+    pub circuit: Circuit,
+    pub books: Books,
+    pub backlog: Backlog,
+    pub writes: Writes,
+}
+
+/// The state of the circuit breaker before a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Circuit {
+    /// Requests are made.
+    Closed,
+    /// None is made for a while, because too many failed.
+    Open,
+    /// A small one is made, to see whether it works again.
+    HalfOpen,
+}
+
+/// Every point has one of these fates at each target: with what came in,
+/// `received - filtered - duplicates - refused + recovered = stored + held + set aside + expired + dropped`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Books {
+    /// Records of an earlier run that were found on disk at the start.
+    pub recovered: u64,
     pub stored: u64,
     pub held: u64,
-    pub lost: Vec<(&'static str, u64)>,
+    /// In the dead-letter store.
+    pub set_aside: Vec<(&'static str, u64)>,
+    /// Older than what the database keeps.
+    pub expired: u64,
+    pub dropped: Vec<(&'static str, u64)>,
 }
 
 impl Books {
-    /// What is missing on the right side of the balance. Events that are being shaped at this moment show here for an
-    /// instant; at rest it is 0.
     #[must_use]
-    pub fn unaccounted(&self) -> i128 {
-        let sum = |reasons: &[(&str, u64)]| reasons.iter().map(|(_, count)| i128::from(*count)).sum::<i128>();
-        let fates = sum(&self.filtered)
-            + i128::from(self.duplicates)
-            + sum(&self.refused)
-            + i128::from(self.stored)
+    pub fn set_aside(&self) -> u64 {
+        self.set_aside.iter().map(|(_, count)| count).sum()
+    }
+
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.iter().map(|(_, count)| count).sum()
+    }
+
+    fn fates(&self) -> i128 {
+        i128::from(self.stored)
             + i128::from(self.held)
-            + sum(&self.lost);
-        i128::from(self.received) - fates
+            + sum(&self.set_aside)
+            + i128::from(self.expired)
+            + sum(&self.dropped)
+    }
+}
+
+fn sum(reasons: &[(&str, u64)]) -> i128 {
+    reasons.iter().map(|(_, count)| i128::from(*count)).sum()
+}
+
+/// What waits for a target on disk, and for how long.
+#[derive(Debug, Clone, Default)]
+pub struct Backlog {
+    pub records: u64,
+    /// Event time of the oldest record that waits, on disk or in memory; of no meaning while none does.
+    pub oldest: Option<Timestamp>,
+    /// Event time of the newest record such that it and all that came before it are in the target or on this disk.
+    pub watermark: Option<Timestamp>,
+    /// How fast it shrinks; 0 while it does not.
+    pub drained_per_second: f64,
+}
+
+impl Backlog {
+    /// Until nothing is left of it, at this pace. `None` while it does not shrink.
+    #[must_use]
+    pub fn empty_in(&self) -> Option<Duration> {
+        #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
+        let records = self.records as f64;
+        if records == 0.0 {
+            return Some(Duration::ZERO);
+        }
+        Duration::try_from_secs_f64(records / self.drained_per_second).ok()
+    }
+}
+
+/// The spool as a whole.
+#[derive(Debug, Clone, Default)]
+pub struct Spool {
+    pub memory_bytes: u64,
+    pub disk_bytes: u64,
+    pub limit_bytes: u64,
+    pub written_bytes: u64,
+    pub syncs: u64,
+    pub errors: Vec<(&'static str, u64)>,
+    pub damaged: u64,
+    /// Set while the disk does not take records.
+    pub degraded: Option<Degraded>,
+    /// How long the disk took to make sure.
+    pub sync_seconds: Histogram,
+}
+
+#[derive(Debug, Clone)]
+pub struct Degraded {
+    pub since: Timestamp,
+    /// Why, and what to do.
+    pub words: String,
+}
+
+reasons! {
+    /// What the spool asked of the disk: the label `op` of the metrics.
+    DiskOperation {
+        Open = "open",
+        Read = "read",
+        Write = "write",
+        Sync = "sync",
+        Remove = "remove",
     }
 }
 
@@ -99,15 +233,10 @@ pub struct Writes {
     /// Requests by their outcome, as the verdict names it.
     pub requests: Vec<(&'static str, u64)>,
     pub bytes_sent: u64,
-    pub held_bytes: u64,
     pub last_batch_points: u64,
     pub last_success: Option<Timestamp>,
     /// Event time of the newest record that the target has.
     pub newest_stored: Option<Timestamp>,
-    /// Texts that had to be changed to be written the same way in every dialect.
-    pub adjusted_texts: u64,
-    /// Numbers that line protocol cannot carry (not finite) and that were left out of their points.
-    pub omitted_fields: u64,
     /// Duration of write requests.
     pub seconds: Histogram,
 }
@@ -120,21 +249,57 @@ pub struct Histogram {
     pub count: u64,
 }
 
+impl Histogram {
+    /// The last bound is infinite.
+    #[must_use]
+    pub fn with_bounds(bounds: &[f64]) -> Self {
+        Self { buckets: bounds.iter().map(|bound| (*bound, 0)).collect(), ..Self::default() }
+    }
+
+    pub fn add(&mut self, value: Duration) {
+        let value = value.as_secs_f64();
+        let bucket = self.buckets.partition_point(|(bound, _)| *bound < value);
+        self.buckets[bucket].1 += 1;
+        self.sum += value;
+        self.count += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Books;
+    use std::time::{Duration, Instant};
+
+    use super::Backlog;
+    use crate::model::event::Source;
+    use crate::model::fate::{Dropped, Filtered, Refused, SetAside};
+    use crate::model::time::Timestamp;
+    use crate::status::board::Board;
 
     #[test]
-    fn the_books_name_what_is_unaccounted_for() {
-        let books = Books {
-            received: 10,
-            filtered: vec![("unknown", 1), ("removed", 1)],
-            duplicates: 1,
-            refused: vec![("no_fields", 1)],
-            stored: 3,
-            held: 1,
-            lost: vec![("spool_full", 1)],
-        };
-        assert_eq!(books.unaccounted(), 1);
+    fn the_books_of_each_target_name_what_is_unaccounted_for() {
+        let board = Board::of(&["influxdb", "mirror_1"], Instant::now(), Timestamp::from_micros(0));
+        board.arrivals.received.add(Source::HomeAssistant, 20);
+        board.arrivals.filtered.add(Filtered::Unknown, 1);
+        board.arrivals.filtered.add(Filtered::Removed, 1);
+        board.arrivals.duplicates.add(1);
+        board.arrivals.refused.add(Refused::NoFields, 1);
+        let books = &board.targets[0].books;
+        books.recovered.add(5);
+        books.stored.add(10);
+        books.held.set(3);
+        books.set_aside.add(SetAside::TypeConflict, 2);
+        books.expired.add(2);
+        books.dropped.add(Dropped::SpoolFull, 3);
+        let seen = board.snapshot(Instant::now(), Timestamp::from_micros(0));
+        assert_eq!(seen.unaccounted(&seen.targets[0]), 1);
+        assert_eq!(seen.unaccounted(&seen.targets[1]), 16);
+    }
+
+    #[test]
+    fn a_backlog_is_empty_at_once_in_time_or_never() {
+        let backlog = |records, drained_per_second| Backlog { records, drained_per_second, ..Backlog::default() };
+        assert_eq!(backlog(0, 0.0).empty_in(), Some(Duration::ZERO));
+        assert_eq!(backlog(100, 20.0).empty_in(), Some(Duration::from_secs(5)));
+        assert_eq!(backlog(100, 0.0).empty_in(), None);
     }
 }

@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use crate::runtime::STUCK;
-use crate::status::snapshot::{Link, LinkState, Snapshot};
+use crate::status::snapshot::{Arrivals, Books, Circuit, Link, LinkState, Snapshot, Target};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Live {
@@ -15,7 +15,7 @@ pub(super) struct Live {
     version: &'static str,
     uptime_seconds: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    stuck_tasks: Vec<&'static str>,
+    stuck_tasks: Vec<String>,
 }
 
 impl Live {
@@ -26,7 +26,7 @@ impl Live {
 
 pub(super) fn live(seen: &Snapshot) -> Live {
     let stuck_tasks: Vec<_> =
-        seen.tasks.iter().filter(|(_, silent_for)| *silent_for > STUCK).map(|(name, _)| *name).collect();
+        seen.tasks.iter().filter(|(_, silent_for)| *silent_for > STUCK).map(|(name, _)| name.to_string()).collect();
     Live {
         status: if stuck_tasks.is_empty() { "live" } else { "stuck" },
         version: seen.version,
@@ -47,7 +47,10 @@ pub(super) fn ready(seen: &Snapshot) -> Ready {
     if seen.stopping {
         reasons.push("the service is stopping".to_owned());
     }
-    for link in [&seen.home_assistant, &seen.target] {
+    if let Some(degraded) = &seen.spool.degraded {
+        reasons.push(format!("spool: {}", degraded.words));
+    }
+    for link in std::iter::once(&seen.home_assistant).chain(seen.targets.iter().map(|target| &target.link)) {
         let last_error = link.last_error.as_ref().map_or("no attempt has ended yet", |(_, error)| error);
         let waits_for = if link.detail.is_empty() { last_error } else { &link.detail };
         match link.state {
@@ -62,7 +65,7 @@ pub(super) fn ready(seen: &Snapshot) -> Ready {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Dependency {
-    name: &'static str,
+    name: Box<str>,
     state: LinkState,
     since: String,
     detail: String,
@@ -71,6 +74,11 @@ pub(super) struct Dependency {
     connects: u64,
     failures: u64,
     throughput: Throughput,
+    /// What became of what a source sent, up to being a point.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arrivals: Option<Arrivals>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<Delivery>,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,21 +95,59 @@ struct Throughput {
     waiting_bytes: u64,
 }
 
+/// How far a target is, and what became of the points for it.
+#[derive(Debug, Serialize)]
+struct Delivery {
+    circuit: Circuit,
+    books: Books,
+    /// What the books do not explain; 0 at rest.
+    unaccounted: i64,
+    /// Points that wait on disk.
+    backlog: u64,
+    /// Event time of the oldest point that waits.
+    oldest_waiting: Option<String>,
+    /// At the present pace; `null` while the backlog does not shrink.
+    empty_in_seconds: Option<u64>,
+    /// Event time of the newest point such that it and all before it are in the target or on disk.
+    watermark: Option<String>,
+}
+
 pub(super) fn dependencies(seen: &Snapshot) -> Vec<Dependency> {
-    let received =
-        Throughput { total: seen.books.received, bytes: seen.hass.frame_bytes, waiting_bytes: seen.hass.waiting_bytes };
-    let stored =
-        Throughput { total: seen.books.stored, bytes: seen.writes.bytes_sent, waiting_bytes: seen.writes.held_bytes };
-    vec![describe(&seen.home_assistant, received), describe(&seen.target, stored)]
+    let mut all = vec![source(seen)];
+    all.extend(seen.targets.iter().map(|target| destination(seen, target)));
+    all
 }
 
 pub(super) fn dependency(seen: &Snapshot, name: &str) -> Option<Dependency> {
-    dependencies(seen).into_iter().find(|known| known.name == name)
+    dependencies(seen).into_iter().find(|known| &*known.name == name)
+}
+
+fn source(seen: &Snapshot) -> Dependency {
+    let hass = &seen.hass;
+    let received =
+        Throughput { total: seen.arrivals.received(), bytes: hass.frame_bytes, waiting_bytes: hass.waiting_bytes };
+    Dependency { arrivals: Some(seen.arrivals.clone()), ..describe(&seen.home_assistant, received) }
+}
+
+fn destination(seen: &Snapshot, target: &Target) -> Dependency {
+    let Target { link, circuit, books, backlog, writes, .. } = target;
+    let waiting_bytes = seen.spool.memory_bytes + seen.spool.disk_bytes;
+    let delivery = Delivery {
+        circuit: *circuit,
+        unaccounted: i64::try_from(seen.unaccounted(target)).unwrap_or(i64::MAX),
+        backlog: backlog.records,
+        oldest_waiting: backlog.oldest.filter(|_| books.held > 0).map(|time| time.to_string()),
+        empty_in_seconds: backlog.empty_in().map(|left| left.as_secs()),
+        watermark: backlog.watermark.map(|time| time.to_string()),
+        books: books.clone(),
+    };
+    let stored = Throughput { total: books.stored, bytes: writes.bytes_sent, waiting_bytes };
+    Dependency { delivery: Some(delivery), ..describe(link, stored) }
 }
 
 fn describe(link: &Link, throughput: Throughput) -> Dependency {
     Dependency {
-        name: link.name,
+        name: link.name.clone(),
         state: link.state,
         since: link.since.to_string(),
         detail: link.detail.clone(),
@@ -110,6 +156,8 @@ fn describe(link: &Link, throughput: Throughput) -> Dependency {
         connects: link.connects,
         failures: link.failures,
         throughput,
+        arrivals: None,
+        delivery: None,
     }
 }
 
@@ -126,11 +174,11 @@ mod tests {
     fn only_a_silent_task_makes_the_service_not_live() {
         let start = Instant::now();
         let board = Board::new(start, Timestamp::from_micros(0));
-        board.target.failed("connection refused", Timestamp::from_micros(0));
+        board.targets[0].link.failed("connection refused", Timestamp::from_micros(0));
         board.beat("delivery", start);
         let at = |later: Duration| live(&board.snapshot(start + later, Timestamp::from_micros(0)));
         assert!(at(STUCK).is_live());
         let stuck = at(STUCK + Duration::from_secs(1));
-        assert_eq!((stuck.is_live(), stuck.stuck_tasks), (false, vec!["delivery"]));
+        assert_eq!((stuck.is_live(), stuck.stuck_tasks), (false, vec!["delivery".to_owned()]));
     }
 }

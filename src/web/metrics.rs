@@ -12,7 +12,7 @@ use warp::http::{HeaderMap, HeaderValue, header};
 use warp::reply::{Reply, Response};
 
 use crate::model::time::Timestamp;
-use crate::status::snapshot::{LinkState, Snapshot};
+use crate::status::snapshot::{Circuit, Histogram, LinkState, Snapshot, Target};
 
 const PREFIX: &str = "ha_ingest";
 
@@ -71,8 +71,11 @@ impl Collector for Exposition {
         out.gauge_with("build_info", "The version that is running", &version, 1.0)?;
         out.gauge("uptime_seconds", "Time since the start", seen.uptime.as_secs_f64())?;
         self.home_assistant(&mut out)?;
+        self.arrivals(&mut out)?;
         self.books(&mut out)?;
-        self.target(&mut out)
+        self.waiting(&mut out)?;
+        self.writes(&mut out)?;
+        self.spool(&mut out)
     }
 }
 
@@ -93,41 +96,107 @@ impl Exposition {
         out.gauge("ha_last_event_timestamp_seconds", "When the newest event arrived", moment(hass.last_event))
     }
 
-    fn books(&self, out: &mut Out<'_>) -> fmt::Result {
-        let books = &self.0.books;
-        out.counter("events_received", "Events that a source handed over", books.received)?;
-        out.counters("events_filtered", "Events that were not meant to be written", "reason", &books.filtered)?;
-        out.counter("points_duplicate_suppressed", "Events that were seen before", books.duplicates)?;
-        out.counters("points_refused", "Events that cannot be a line", "reason", &books.refused)?;
-        out.counter("points_written", "Points that the target confirmed", books.stored)?;
-        out.counters("points_dropped", "Points that are not in the target and never will be", "reason", &books.lost)?;
-        out.gauge("wal_records", "Points that wait for the target", count(books.held))?;
-        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and 0 when all is well")]
-        let unaccounted = books.unaccounted() as f64;
-        out.gauge("books_unaccounted", "Events received minus every fate; 0 at rest", unaccounted)
+    fn arrivals(&self, out: &mut Out<'_>) -> fmt::Result {
+        let arrivals = &self.0.arrivals;
+        out.counters("events_received", "Events that a source handed over", "source", &arrivals.received)?;
+        out.counters("events_filtered", "Events that were not meant to be written", "reason", &arrivals.filtered)?;
+        out.counter("points_duplicate_suppressed", "Events that were seen before", arrivals.duplicates)?;
+        out.counters("points_refused", "Events that cannot be a line", "reason", &arrivals.refused)?;
+        out.counter("adjusted_texts", "Texts changed so that every dialect reads them alike", arrivals.adjusted_texts)?;
+        out.counter("omitted_fields", "Fields left out because they are not finite", arrivals.omitted_fields)
     }
 
-    fn target(&self, out: &mut Out<'_>) -> fmt::Result {
-        let (link, writes) = (&self.0.target, &self.0.writes);
-        let connected = link.state == LinkState::Connected;
-        out.gauge("target_connected", "Whether the target takes points (1) or not (0)", f64::from(connected))?;
-        out.gauge("wal_size_bytes", "Bytes of the points that wait for the target", count(writes.held_bytes))?;
-        out.counters("write_requests", "Write requests", "outcome", &writes.requests)?;
-        out.counter("write_bytes", "Bytes of the bodies that were sent", writes.bytes_sent)?;
-        out.gauge("write_batch_points", "Points in the last batch", count(writes.last_batch_points))?;
-        out.counter("adjusted_texts", "Texts changed so that every dialect reads them alike", writes.adjusted_texts)?;
-        out.counter("omitted_fields", "Fields left out because they are not finite", writes.omitted_fields)?;
-        let newest = writes.newest_stored;
-        out.gauge("newest_written_timestamp_seconds", "Event time of the newest point written", moment(newest))?;
-        let success = writes.last_success;
-        out.gauge("last_write_success_timestamp_seconds", "Time of the last successful write", moment(success))?;
-        let mut metric = out.0.encode_descriptor(
-            "write_duration_seconds",
-            "Duration of write requests",
-            None,
-            MetricType::Histogram,
-        )?;
-        metric.encode_histogram::<NoLabelSet>(writes.seconds.sum, writes.seconds.count, &writes.seconds.buckets, None)
+    fn books(&self, out: &mut Out<'_>) -> fmt::Result {
+        let targets = &self.0.targets;
+        let found = "Points of an earlier run that were found on disk at the start";
+        out.target_counters("points_recovered", found, targets, |target| target.books.recovered)?;
+        out.target_counters("points_written", "Points that the target confirmed", targets, |target| target.books.stored)?;
+        let help = "Points that the target refused and that are kept as dead letters";
+        out.target_reasons("points_dead_lettered", help, "reason", targets, |target| &target.books.set_aside)?;
+        let help = "Points that are older than what the target keeps";
+        out.target_counters("points_expired", help, targets, |target| target.books.expired)?;
+        let help = "Points that are nowhere";
+        out.target_reasons("points_dropped", help, "reason", targets, |target| &target.books.dropped)?;
+        out.target_gauges("wal_records", "Points that wait for the target", targets, |target| count(target.books.held))?;
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and 0 when all is well")]
+        let unaccounted = |target: &Target| self.0.unaccounted(target) as f64;
+        out.target_gauges("books_unaccounted", "Events received minus every fate; 0 at rest", targets, unaccounted)
+    }
+
+    fn waiting(&self, out: &mut Out<'_>) -> fmt::Result {
+        let (targets, taken) = (&self.0.targets, self.0.taken);
+        let help = "Points that wait for the target on disk";
+        out.target_gauges("wal_backlog_records", help, targets, |target| count(target.backlog.records))?;
+        let help = "Event time of the oldest point that waits, 0 if none does";
+        let oldest = |target: &Target| target.backlog.oldest.filter(|_| target.books.held > 0);
+        out.target_gauges("wal_oldest_record_timestamp_seconds", help, targets, |target| moment(oldest(target)))?;
+        let help = "Age of the oldest point that waits, 0 if none does";
+        let age = |target: &Target| oldest(target).map_or(0.0, |oldest| moment(Some(taken)) - moment(Some(oldest)));
+        out.target_gauges("backlog_age_seconds", help, targets, |target| age(target).max(0.0))?;
+        let help = "Time since the event of the newest point written, 0 while none waits";
+        let lag = |target: &Target| match target.writes.newest_stored {
+            Some(newest) if target.books.held > 0 => moment(Some(taken)) - moment(Some(newest)),
+            _ => age(target),
+        };
+        out.target_gauges("delivery_lag_seconds", help, targets, |target| lag(target).max(0.0))?;
+        let help = "Time until the backlog is empty at its present pace; infinite while it does not shrink";
+        let empty_in = |target: &Target| target.backlog.empty_in().map_or(f64::INFINITY, |left| left.as_secs_f64());
+        out.target_gauges("backlog_empty_in_seconds", help, targets, empty_in)?;
+        let help = "Event time of the newest point such that it and all before it are in the target or on disk";
+        out.target_gauges("watermark_timestamp_seconds", help, targets, |target| moment(target.backlog.watermark))
+    }
+
+    fn writes(&self, out: &mut Out<'_>) -> fmt::Result {
+        let targets = &self.0.targets;
+        let connected = |target: &Target| f64::from(target.link.state == LinkState::Connected);
+        out.target_gauges("target_connected", "Whether the target takes points (1) or not (0)", targets, connected)?;
+        let help = "The state of the circuit breaker: 1 for the one that it is in";
+        let mut metric = out.0.encode_descriptor("circuit_state", help, None, MetricType::Gauge)?;
+        for target in targets {
+            let states = [(Circuit::Closed, "closed"), (Circuit::Open, "open"), (Circuit::HalfOpen, "half_open")];
+            for (state, label) in states {
+                let labels = [("target", target.name.as_str()), ("state", label)];
+                metric.encode_family(&labels)?.encode_gauge(&f64::from(target.circuit == state))?;
+            }
+        }
+        out.target_reasons("write_requests", "Write requests", "outcome", targets, |target| &target.writes.requests)?;
+        let help = "Bytes of the bodies that were sent";
+        out.target_counters("write_bytes", help, targets, |target| target.writes.bytes_sent)?;
+        let help = "Points in the last batch";
+        out.target_gauges("write_batch_points", help, targets, |target| count(target.writes.last_batch_points))?;
+        let help = "Event time of the newest point written";
+        let newest = |target: &Target| moment(target.writes.newest_stored);
+        out.target_gauges("newest_written_timestamp_seconds", help, targets, newest)?;
+        let help = "Time of the last successful write";
+        let success = |target: &Target| moment(target.writes.last_success);
+        out.target_gauges("last_write_success_timestamp_seconds", help, targets, success)?;
+        let help = "Duration of write requests";
+        let mut metric = out.0.encode_descriptor("write_duration_seconds", help, None, MetricType::Histogram)?;
+        for target in targets {
+            let Histogram { sum, count, buckets } = &target.writes.seconds;
+            let labels = [("target", target.name.as_str())];
+            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn spool(&self, out: &mut Out<'_>) -> fmt::Result {
+        let spool = &self.0.spool;
+        out.gauge("wal_memory_bytes", "Bytes of points in memory", count(spool.memory_bytes))?;
+        out.gauge("wal_size_bytes", "Bytes of points on disk", count(spool.disk_bytes))?;
+        out.gauge("wal_limit_bytes", "The most bytes of points on disk", count(spool.limit_bytes))?;
+        out.counter("wal_written_bytes", "Bytes of points written to disk", spool.written_bytes)?;
+        out.counter("wal_syncs", "Times that the disk made sure of what was written", spool.syncs)?;
+        out.counters("wal_errors", "Operations that the disk refused", "op", &spool.errors)?;
+        out.counter("wal_corrupt_records", "Points on disk that could not be read back, and torn ends", spool.damaged)?;
+        let degraded = f64::from(spool.degraded.is_some());
+        out.gauge("wal_degraded", "Whether the disk does not take points (1): then they wait in memory only", degraded)?;
+        out.gauge("dead_letters", "Refused points that are kept", count(self.0.dead_letters))?;
+        out.counter("dead_letters_evicted", "Refused points that had to make room", self.0.dead_letters_evicted)?;
+        let Histogram { sum, count, buckets } = &spool.sync_seconds;
+        let help = "How long the disk took to make sure";
+        let mut metric = out.0.encode_descriptor("wal_fsync_duration_seconds", help, None, MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)
     }
 }
 
@@ -145,6 +214,53 @@ impl Out<'_> {
         for (reason, value) in values {
             let labels = [(label, *reason)];
             metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(value, None)?;
+        }
+        Ok(())
+    }
+
+    fn target_counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        targets: &[Target],
+        value: impl Fn(&Target) -> u64,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for target in targets {
+            let labels = [("target", target.name.as_str())];
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&value(target), None)?;
+        }
+        Ok(())
+    }
+
+    fn target_reasons(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        targets: &[Target],
+        values: impl Fn(&Target) -> &[(&'static str, u64)],
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for target in targets {
+            for (reason, value) in values(target) {
+                let labels = [("target", target.name.as_str()), (label, *reason)];
+                metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(value, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn target_gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        targets: &[Target],
+        value: impl Fn(&Target) -> f64,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for target in targets {
+            metric.encode_family(&[("target", target.name.as_str())])?.encode_gauge(&value(target))?;
         }
         Ok(())
     }
@@ -186,7 +302,7 @@ mod tests {
     #[test]
     fn every_reason_is_there_from_the_start_and_counts() {
         let board = Board::new(Instant::now(), Timestamp::from_micros(0));
-        board.books.filtered.add(Filtered::Unknown, 3);
+        board.arrivals.filtered.add(Filtered::Unknown, 3);
         let text = open_metrics(board.snapshot(Instant::now(), Timestamp::from_micros(0)));
         for reason in Filtered::ALL {
             let value = if *reason == Filtered::Unknown { 3 } else { 0 };
@@ -200,12 +316,12 @@ mod tests {
     fn the_durations_of_writes_fall_into_buckets_up_to_infinity() {
         let board = Board::new(Instant::now(), Timestamp::from_micros(0));
         let seen = || open_metrics(board.snapshot(Instant::now(), Timestamp::from_micros(0)));
-        assert!(seen().contains("ha_ingest_write_duration_seconds_bucket{le=\"+Inf\"} 0\n"), "{}", seen());
+        assert!(seen().contains("ha_ingest_write_duration_seconds_bucket{target=\"influxdb\",le=\"+Inf\"} 0\n"), "{}", seen());
         for millis in [3, 30, 60_000] {
-            board.writes.request("stored", Duration::from_millis(millis));
+            board.targets[0].writes.request("stored", Duration::from_millis(millis));
         }
         for (bound, count) in [("0.005", 1), ("0.05", 2), ("10.0", 2), ("+Inf", 3)] {
-            let line = format!("ha_ingest_write_duration_seconds_bucket{{le=\"{bound}\"}} {count}\n");
+            let line = format!("ha_ingest_write_duration_seconds_bucket{{target=\"influxdb\",le=\"{bound}\"}} {count}\n");
             assert!(seen().contains(&line), "{line} is not in\n{}", seen());
         }
     }

@@ -169,12 +169,12 @@ mod tests {
         assert!(body.contains("home_assistant") && body.contains("influxdb"), "{body}");
 
         board.home_assistant.connected("Home Assistant 2025.4.4", Timestamp::from_micros(1));
-        board.target.failed("connection refused", Timestamp::from_micros(1));
+        board.targets[0].link.failed("connection refused", Timestamp::from_micros(1));
         let (status, body) = get("/ready", &board, Surface::Everything).await;
         assert_eq!(status, 503);
         assert!(!body.contains("home_assistant") && body.contains("connection refused"), "{body}");
 
-        board.target.connected("InfluxDB 1.6.7", Timestamp::from_micros(2));
+        board.targets[0].link.connected("InfluxDB 1.6.7", Timestamp::from_micros(2));
         assert_eq!(get("/ready", &board, Surface::Everything).await.0, 200);
         board.set_stopping();
         assert_eq!(get("/ready", &board, Surface::Everything).await.0, 503);

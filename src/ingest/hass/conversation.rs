@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::model::event::Event;
+use crate::model::event::{Event, Source};
 use crate::model::fate::{Reason, Unreadable};
 use crate::runtime::clock;
 use crate::runtime::repeats::{Repeats, Worth};
@@ -238,7 +238,7 @@ impl Conversation<'_> {
         };
         self.board.hass.entities.set(self.states.len() as u64);
         self.board.hass.last_event.set(clock::now());
-        self.board.books.received.add(events.len() as u64);
+        self.board.arrivals.received.add(Source::HomeAssistant, events.len() as u64);
         permit.send(events);
         Ok(())
     }

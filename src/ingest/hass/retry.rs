@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use backon::ExponentialBackoff;
-
-use crate::runtime;
+use crate::runtime::backoff::{self, Policy};
 
 /// The pauses between sessions.
 #[derive(Debug, Clone, Copy)]
 pub struct Pauses {
-    pub first: Duration,
-    pub longest: Duration,
+    pub failures: Policy,
     /// A wrong token stays wrong until somebody changes it, and each try is a failed login in Home Assistant: it shows
     /// a notification, and may ban the address. Doubled each time.
     pub wrong_token: Duration,
@@ -22,8 +19,7 @@ pub struct Pauses {
 impl Default for Pauses {
     fn default() -> Self {
         Self {
-            first: Duration::from_millis(500),
-            longest: Duration::from_secs(30),
+            failures: Policy { first: Duration::from_millis(500), longest: Duration::from_secs(30) },
             wrong_token: Duration::from_mins(1),
             longest_wrong_token: Duration::from_hours(1),
             good_session: Duration::from_mins(1),
@@ -33,14 +29,14 @@ impl Default for Pauses {
 
 pub struct Retry {
     pauses: Pauses,
-    backoff: ExponentialBackoff,
+    failures: backoff::Pauses,
     wrong_token: Duration,
 }
 
 impl Retry {
     #[must_use]
     pub fn new(pauses: Pauses) -> Self {
-        Self { pauses, backoff: backoff(pauses), wrong_token: pauses.wrong_token }
+        Self { pauses, failures: pauses.failures.pauses(), wrong_token: pauses.wrong_token }
     }
 
     /// The pause after a session that was live for `live`; `None` if it never was.
@@ -49,11 +45,10 @@ impl Retry {
             self.wrong_token = self.pauses.wrong_token;
         }
         if live.is_some_and(|live| live >= self.pauses.good_session) {
-            self.backoff = backoff(self.pauses);
+            self.failures.reset();
             return Duration::ZERO;
         }
-        // backon adds its jitter after the limit.
-        self.backoff.next().unwrap_or(self.pauses.longest).min(self.pauses.longest)
+        self.failures.next_pause()
     }
 
     pub fn after_wrong_token(&mut self) -> Duration {
@@ -63,10 +58,6 @@ impl Retry {
     }
 }
 
-fn backoff(pauses: Pauses) -> ExponentialBackoff {
-    runtime::backoff::backoff(pauses.first, pauses.longest)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -74,24 +65,15 @@ mod tests {
     use super::{Pauses, Retry};
 
     #[test]
-    fn pauses_grow_to_the_longest_and_never_above() {
+    fn after_a_good_session_the_next_begins_at_once_and_a_short_one_counts_as_a_failure() {
         let pauses = Pauses::default();
         let mut retry = Retry::new(pauses);
-        let seen: Vec<_> = (0..20).map(|_| retry.after_session(None)).collect();
-        assert!(seen[0] >= pauses.first && seen[0] <= 2 * pauses.first, "{seen:?}");
-        assert!(seen.iter().all(|pause| *pause <= pauses.longest), "{seen:?}");
-        assert_eq!(seen[19], pauses.longest);
-    }
-
-    #[test]
-    fn after_a_good_session_the_next_begins_at_once_and_a_short_one_counts_as_a_failure() {
-        let mut retry = Retry::new(Pauses::default());
-        for _ in 0..10 {
-            retry.after_session(Some(Duration::from_secs(59)));
-        }
-        assert!(retry.after_session(Some(Duration::from_secs(1))) >= Duration::from_secs(29));
+        let short = Some(Duration::from_secs(59));
+        assert!(retry.after_session(short) <= pauses.failures.first);
+        let longest = (0..100).map(|_| retry.after_session(short)).max().unwrap();
+        assert!(longest > Duration::from_secs(10) && longest <= pauses.failures.longest, "{longest:?}");
         assert_eq!(retry.after_session(Some(Duration::from_mins(1))), Duration::ZERO);
-        assert!(retry.after_session(None) <= Duration::from_secs(1));
+        assert!(retry.after_session(None) <= pauses.failures.first);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
 use tokio_util::sync::CancellationToken;
 
 use super::retry::Pauses;
+use crate::runtime::backoff::Policy;
 use super::session::Patience;
 use super::{Limits, ProbeError, probe, run_within, session_id};
 use crate::config::secret::Secret;
@@ -42,7 +43,10 @@ const SOON: Duration = Duration::from_secs(20);
 /// Patience of a test, not of a home.
 fn limits() -> Limits {
     Limits {
-        pauses: Pauses { first: Duration::from_millis(1), longest: Duration::from_millis(5), ..Pauses::default() },
+        pauses: Pauses {
+            failures: Policy { first: Duration::from_millis(1), longest: Duration::from_millis(5) },
+            ..Pauses::default()
+        },
         tick: Duration::from_millis(5),
         ..Limits::default()
     }
@@ -110,7 +114,7 @@ impl Bench {
         while let Ok(events) = self.events.try_recv() {
             left += events.len();
         }
-        assert_eq!(self.status().books.received, (handed_over + left) as u64);
+        assert_eq!(self.status().arrivals.received(), (handed_over + left) as u64);
     }
 }
 
@@ -419,7 +423,7 @@ async fn the_end_of_the_pipeline_is_the_end_of_the_source() {
     bench.events.close();
     let _peer = bench.welcome(ADDED).await;
     timeout(SOON, bench.task.join_next()).await.expect("it ends").expect("one task").expect("no panic");
-    assert_eq!(bench.status().books.received, 0);
+    assert_eq!(bench.status().arrivals.received(), 0);
 }
 
 #[tokio::test]
