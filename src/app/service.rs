@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::greeting;
-use crate::config::settings::Settings;
+use crate::config::settings::{NamedTarget, Settings};
 use crate::influx::Target;
 use crate::ingest::hass;
 use crate::model::fate::Lost;
@@ -68,7 +68,7 @@ pub(super) async fn run(
     mut signals: StopSignals,
     extra: Extra,
 ) -> anyhow::Result<()> {
-    let spool = Shared::new(settings.delivery.spool_bytes, Arc::clone(&board));
+    let spool = Shared::new(settings.spool.memory_bytes, Arc::clone(&board));
     let (events, arriving) = mpsc::channel(EVENT_FRAMES);
 
     let mut web = Group::new("web");
@@ -84,8 +84,8 @@ pub(super) async fn run(
     let grace = settings.place.grace;
     let flush_for = grace.saturating_sub(GOODBYES).max(grace / 2);
     let mut delivery = Group::new("delivery");
-    match settings.target {
-        Some(named) => {
+    match settings.targets.into_iter().next() {
+        Some(NamedTarget { place: named, .. }) => {
             let target = Target::open(&named, &settings.delivery)?;
             let (spool, board, settings) = (spool.clone(), Arc::clone(&board), settings.delivery);
             delivery.spawn("delivery", |stop| async move {
