@@ -5,6 +5,9 @@
 use std::fs;
 use std::path::Path;
 
+use ha_ingestor::config;
+use ha_ingestor::config::options::{InfluxDb, Options};
+use ha_ingestor::config::place::Flags;
 use serde_json::{Value, json};
 
 fn yaml(name: &str) -> Value {
@@ -12,19 +15,33 @@ fn yaml(name: &str) -> Value {
     serde_yaml::from_str(&text).unwrap_or_else(|err| panic!("{name}: {err}"))
 }
 
-/// `section.name` of everything in a tree of two levels.
+/// `section.name` of everything in a tree of two levels, with what is there. A list of groups is told by its first.
+fn entries(tree: &Value) -> Vec<(String, &Value)> {
+    let mut entries = Vec::new();
+    for (section, group) in tree.as_object().unwrap() {
+        let group = group.get(0).unwrap_or(group).as_object().unwrap();
+        entries.extend(group.iter().map(|(name, entry)| (format!("{section}.{name}"), entry)));
+    }
+    entries.sort_by(|one, other| one.0.cmp(&other.0));
+    entries
+}
+
 fn keys(tree: &Value) -> Vec<String> {
-    let sections = tree.as_object().unwrap().iter();
-    let mut keys: Vec<_> = sections
-        .flat_map(|(section, entries)| entries.as_object().unwrap().keys().map(move |name| format!("{section}.{name}")))
-        .collect();
-    keys.sort();
-    keys
+    entries(tree).into_iter().map(|(key, _)| key).collect()
 }
 
 /// What the add-on page offers: everything but what the Supervisor gives by itself.
 fn offered() -> Value {
-    let mut options = serde_json::to_value(ha_ingestor::config::options::Options::default()).unwrap();
+    without_the_supervisors(&Options::default())
+}
+
+/// As `offered`, with a mirror, so that its keys show.
+fn offered_with_a_mirror() -> Value {
+    without_the_supervisors(&Options { mirrors: vec![InfluxDb::default()], ..Options::default() })
+}
+
+fn without_the_supervisors(options: &Options) -> Value {
+    let mut options = serde_json::to_value(options).unwrap();
     options.as_object_mut().unwrap().remove("home_assistant").expect("outside the Supervisor it is needed");
     options
 }
@@ -33,7 +50,78 @@ fn offered() -> Value {
 fn the_add_on_page_offers_what_the_program_honours_with_the_same_defaults() {
     let file = yaml("config.yaml");
     assert_eq!(file["options"], offered());
-    assert_eq!(keys(&file["schema"]), keys(&offered()));
+    assert_eq!(keys(&file["schema"]), keys(&offered_with_a_mirror()));
+}
+
+#[test]
+fn a_mirror_is_offered_as_the_first_target_is_and_all_but_its_address_may_be_left_out() {
+    let schema = &yaml("config.yaml")["schema"];
+    let mut expected = schema["influxdb"].clone();
+    for (name, kind) in expected.as_object_mut().unwrap() {
+        if name != "url" {
+            *kind = json!(format!("{}?", kind.as_str().unwrap()));
+        }
+    }
+    assert_eq!(schema["mirrors"], json!([expected]));
+}
+
+/// What the program says about options of which only this one was typed.
+fn faults(key: &str, typed: &Value) -> Vec<String> {
+    let (section, name) = key.split_once('.').unwrap();
+    let group = json!({ name: typed });
+    let options = json!({ section: if section == "mirrors" { json!([group]) } else { group } });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("typed.json");
+    fs::write(&file, options.to_string()).unwrap();
+    let flags = Flags { options: Some(file), ..Flags::default() };
+    config::load(&flags, []).map_or_else(|invalid| invalid.faults().to_vec(), |_| Vec::new())
+}
+
+#[test]
+fn the_add_on_page_takes_the_numbers_and_choices_that_the_program_takes() {
+    let file = yaml("config.yaml");
+    let mut compared = 0;
+    for (key, kind) in entries(&file["schema"]) {
+        // Lists of text have no limits.
+        let Some(kind) = kind.as_str() else { continue };
+        let shown = key.replace("mirrors.", "mirrors.1.");
+        let (kind, limits) = kind.trim_end_matches(['?', ')']).split_once('(').unwrap_or((kind, ""));
+        match kind {
+            "int" => {
+                let (least, most) = limits.split_once(',').unwrap();
+                let (least, most): (i64, i64) = (least.parse().unwrap(), most.parse().unwrap());
+                for outside in [least - 1, most + 1] {
+                    let expected = format!("{shown}: must be from {least} to {most}, not {outside}");
+                    assert_eq!(faults(&key, &json!(outside)).first(), Some(&expected));
+                }
+            }
+            "list" => {
+                let faults = faults(&key, &json!("?"));
+                let known =
+                    faults[0].strip_prefix(&format!("{shown}: `?` is no choice: it can be ")).expect(&faults[0]);
+                let (mut known, mut offered): (Vec<_>, Vec<_>) =
+                    (known.split(", ").collect(), limits.split('|').collect());
+                known.sort_unstable();
+                offered.sort_unstable();
+                assert_eq!(offered, known, "{key}");
+            }
+            _ => continue,
+        }
+        compared += 1;
+    }
+    assert!(compared > 10, "{compared} limits are not enough to say anything");
+}
+
+#[test]
+fn the_add_on_reaches_the_folders_that_its_texts_name() {
+    let folders = [json!({"type": "ssl"}), json!({"type": "share", "read_only": false})];
+    assert_eq!(yaml("config.yaml")["map"], json!(folders));
+}
+
+#[test]
+fn a_backup_is_made_while_the_service_runs_and_leaves_out_what_changes_meanwhile() {
+    let file = yaml("config.yaml");
+    assert_eq!((&file["backup"], &file["backup_exclude"]), (&json!("hot"), &json!(["*/spool"])));
 }
 
 #[test]
@@ -46,7 +134,7 @@ fn every_option_has_a_name_and_a_description() {
         .map(|(section, entry)| (section.clone(), entry["fields"].clone()))
         .collect::<serde_json::Map<_, _>>()
         .into();
-    assert_eq!(keys(&told), keys(&offered()));
+    assert_eq!(keys(&told), keys(&offered_with_a_mirror()));
     for (section, entry) in file["configuration"].as_object().unwrap() {
         let fields = entry["fields"].as_object().unwrap();
         for (name, entry) in fields.iter().chain([(section, entry)]) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Exit;
-use crate::config::settings::{HomeAssistant, Settings, Target};
+use crate::config::settings::{HomeAssistant, NamedTarget, Settings, Target};
 use crate::influx::probe::{self, About};
 use crate::ingest::hass;
 
@@ -41,7 +41,7 @@ async fn home_assistant(settings: Option<&HomeAssistant>) -> Row {
 }
 
 async fn influxdb(settings: &Settings) -> Vec<Row> {
-    let Some(target) = &settings.target else {
+    let Some(NamedTarget { place: target, .. }) = settings.targets.first() else {
         return vec![Row { good: false, about: "influxdb", words: "set `influxdb.url`".to_owned() }];
     };
     let findings = probe::probe(target, &settings.delivery).await;

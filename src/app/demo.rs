@@ -13,7 +13,7 @@ use super::service::{self, Doors, Extra};
 use crate::cli;
 use crate::config;
 use crate::config::place::Flags;
-use crate::config::settings::{HomeAssistant, Target, Tls};
+use crate::config::settings::{HomeAssistant, NamedTarget, Target, Tls};
 use crate::demo::Demo;
 use crate::demo::handle::Handle;
 use crate::line::encode::encode;
@@ -46,7 +46,7 @@ pub(super) async fn run(flags: &Flags, wishes: cli::Demo) -> anyhow::Result<Exit
         token: prepared.token.clone(),
         tls: Tls { verify: true, ca_certificate: None },
     });
-    settings.target = Some(Target::Archive(archive.clone()));
+    settings.targets = vec![NamedTarget { name: "influxdb".to_owned(), place: Target::Archive(archive.clone()) }];
     logging::start(settings.log);
 
     let doors = Doors::open(&settings).await?;

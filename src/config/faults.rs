@@ -47,16 +47,28 @@ impl Faults {
 
     /// One of possibly many faults of an option that is a list.
     pub(super) fn also_at(&mut self, key: &str, problem: impl fmt::Display) {
-        self.found.push(match self.variables.get(key) {
-            Some(variable) => format!("{key} (from {variable}): {problem}"),
-            None => format!("{key}: {problem}"),
-        });
+        self.found.push(format!("{}: {problem}", self.named(key, key)));
+    }
+
+    /// `instead` says what there is. The key comes from the user, with line breaks and whatever else was typed.
+    pub(super) fn unknown_option(&mut self, key: &str, instead: &str) {
+        let name = format!("unknown option `{}`", shown(key));
+        self.found.push(format!("{}: {instead}", self.named(key, &name)));
     }
 
     /// As [`Faults::at`], for a text that only the variable knows.
     pub(super) fn at_variable(&mut self, variable: &str, key: &str, problem: impl fmt::Display) {
         self.broken.insert(key.to_owned());
         self.found.push(format!("{variable}: {problem}"));
+    }
+
+    /// A variable that holds a whole list decides all that is in it.
+    fn named(&self, key: &str, name: &str) -> String {
+        let section = key.split_once('.').map_or(key, |(section, _)| section);
+        match self.variables.get(key).or_else(|| self.variables.get(section)) {
+            Some(variable) => format!("{name} (from {variable})"),
+            None => name.to_owned(),
+        }
     }
 
     pub(super) fn is_broken(&self, key: &str) -> bool {

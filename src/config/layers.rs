@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::Machine;
 use super::faults::{Faults, instead, shown};
-use super::options::Options;
+use super::options::{InfluxDb, Options};
 use super::variables;
 
 /// Where the Supervisor puts what was typed in the add-on's options.
@@ -21,25 +21,39 @@ const SUPERVISORS_OPTIONS: &str = "/data/options.json";
 
 /// What was typed, all layers together. Wrong values are reported, and the default stands in for them.
 pub(super) fn merge(options_file: Option<&Path>, machine: &Machine<'_>, faults: &mut Faults) -> Options {
-    let defaults = defaults();
-    let file = read_file(options_file, &defaults, machine, faults);
-    let environment = variables::read(&defaults, machine, faults);
-    let mut merged = Figment::from(Serialized::defaults(Options::default()))
+    let shape = shape();
+    let file = read_file(options_file, &shape, machine, faults);
+    let environment = variables::read(&shape, machine, faults);
+    let environment = sift("", environment, &shape, faults).expect("the environment's layer is a group of options");
+    let mut merged: Value = Figment::from(Serialized::defaults(Options::default()))
         .merge(Serialized::defaults(file))
-        .merge(Serialized::defaults(environment));
+        .merge(Serialized::defaults(environment))
+        .extract()
+        .expect("any tree is a value");
     // The types are right by now; a choice that does not exist is all that can be wrong. There is one error at a time:
     // with the default in its place, the next one shows.
     loop {
-        match merged.extract() {
+        match Figment::from(Serialized::defaults(&merged)).extract() {
             Ok(options) => return options,
             Err(error) => {
-                let key = error.path.join(".");
-                faults.at(&key, wrong_choice(&error.kind));
-                let default = defaults.pointer(&format!("/{}", error.path.join("/")));
-                merged = merged.merge(Serialized::default(&key, default.expect("only known options were merged")));
+                faults.at(&key_of(&error.path), wrong_choice(&error.kind));
+                put_default(&mut merged, &error.path, &shape);
             }
         }
     }
+}
+
+/// Items of a list are counted from 1, as people do.
+fn key_of(path: &[String]) -> String {
+    let part = |part: &String| part.parse::<usize>().map_or(part.clone(), |index| (index + 1).to_string());
+    path.iter().map(part).collect::<Vec<_>>().join(".")
+}
+
+fn put_default(merged: &mut Value, path: &[String], shape: &Value) {
+    let in_shape: Vec<&str> =
+        path.iter().map(|part| if part.parse::<usize>().is_ok() { "0" } else { part.as_str() }).collect();
+    let default = shape.pointer(&format!("/{}", in_shape.join("/"))).expect("only known options were merged");
+    *merged.pointer_mut(&format!("/{}", path.join("/"))).expect("the error is about what was merged") = default.clone();
 }
 
 fn wrong_choice(kind: &Kind) -> String {
@@ -50,12 +64,14 @@ fn wrong_choice(kind: &Kind) -> String {
     }
 }
 
-fn defaults() -> Value {
-    serde_json::to_value(Options::default()).expect("options are plain data")
+/// The defaults, with one item in the list of mirrors to show what an item holds.
+fn shape() -> Value {
+    let shape = Options { mirrors: vec![InfluxDb::default()], ..Options::default() };
+    serde_json::to_value(shape).expect("options are plain data")
 }
 
 /// The options file as far as it is right.
-fn read_file(path: Option<&Path>, defaults: &Value, machine: &Machine<'_>, faults: &mut Faults) -> Value {
+fn read_file(path: Option<&Path>, shape: &Value, machine: &Machine<'_>, faults: &mut Faults) -> Value {
     let nothing = || Value::Object(Map::new());
     let file = path.unwrap_or(Path::new(SUPERVISORS_OPTIONS));
     let text = match (machine.read)(file) {
@@ -74,10 +90,11 @@ fn read_file(path: Option<&Path>, defaults: &Value, machine: &Machine<'_>, fault
     if !typed.is_object() {
         faults.add(format!("{}: must be {}, not {}", shown(&file.to_string_lossy()), kind(&nothing()), kind(&typed)));
     }
-    sift("", typed, defaults, faults).unwrap_or_else(nothing)
+    sift("", typed, shape, faults).unwrap_or_else(nothing)
 }
 
-/// What is left of `typed` when all that differs in kind from the defaults is taken out and reported.
+/// What is left of `typed` when all that differs in kind from the defaults is taken out and reported. A list whose
+/// default has an item is a list of groups like that item; other lists are of text.
 fn sift(key: &str, typed: Value, default: &Value, faults: &mut Faults) -> Option<Value> {
     match (typed, default) {
         (Value::Object(typed), Value::Object(default)) => {
@@ -88,10 +105,16 @@ fn sift(key: &str, typed: Value, default: &Value, faults: &mut Faults) -> Option
                     good.extend(sift(&key, value, default, faults).map(|value| (name, value)));
                 } else {
                     let known: Vec<&str> = default.keys().map(String::as_str).collect();
-                    faults.add(format!("unknown option `{}`: {}", shown(&key), instead(&name, &known)));
+                    faults.unknown_option(&key, &instead(&name, &known));
                 }
             }
             Some(Value::Object(good))
+        }
+        (Value::Array(items), Value::Array(default)) if let Some(default) = default.first() => {
+            let nothing = || Value::Object(Map::new());
+            // What cannot be used leaves an empty group: the others keep their numbers.
+            let item = |(number, item)| sift(&format!("{key}.{number}"), item, default, faults).unwrap_or_else(nothing);
+            Some((1..).zip(items).map(item).collect())
         }
         (Value::Array(mut items), Value::Array(_)) => {
             items.retain(|item| {

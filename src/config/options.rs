@@ -1,12 +1,12 @@
 //! The options as a person types them: the shape of `/data/options.json`, key for key.
 //!
-//! Every option is `section.name`. What is typed may still be wrong: `check` judges it, and the ranges stand there.
+//! Every option is `section.name`; of the mirrors it is `mirrors.1.name`, and so on. What is typed may still be wrong: `check` judges it, and the ranges stand there.
 //! Nothing outside `config` sees these types. They have no `Debug`: a URL may carry a password until it was checked.
 
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
-use super::settings::{Api, Compression, LogFormat, MeasurementFrom};
+use super::settings::{Api, Compression, Durability, LogFormat, MeasurementFrom};
 
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -14,6 +14,8 @@ pub struct Options {
     pub log: Log,
     pub home_assistant: HomeAssistant,
     pub influxdb: InfluxDb,
+    /// Further targets, each of which gets everything as well. Default: none.
+    pub mirrors: Vec<InfluxDb>,
     pub filter: Filter,
     pub schema: Schema,
     pub delivery: Delivery,
@@ -56,7 +58,7 @@ pub struct HomeAssistant {
 #[serde(default, deny_unknown_fields)]
 pub struct InfluxDb {
     /// Where the database is, like `http://192.168.1.5:8086`; `file:///share/influxdb` writes files instead.
-    /// Default: empty, which under the Supervisor is the InfluxDB add-on.
+    /// Default: empty, which under the Supervisor is the InfluxDB add-on. A mirror needs one.
     pub url: String,
     /// Which write API the server speaks. Default: `auto`, which asks it.
     pub api: Api,
@@ -121,7 +123,11 @@ pub struct Delivery {
     pub batch_points: i64,
     /// `gzip` or `none`. Default: `gzip`.
     pub compression: Compression,
-    /// How much memory may hold what is not yet in the database. Default: 32.
+    /// `balanced` writes to the disk only what a target does not take, `strict` everything. Default: `balanced`.
+    pub durability: Durability,
+    /// How much of the disk may hold what is not yet in every target. Default: 256.
+    pub spool_megabytes: i64,
+    /// How much memory may hold what is not yet in every target. Default: 32.
     pub memory_megabytes: i64,
     /// How long one request may take. Default: 30.
     pub request_timeout_seconds: i64,
@@ -129,6 +135,12 @@ pub struct Delivery {
     pub retry_initial_ms: i64,
     /// The longest pause between two attempts. Default: 60000.
     pub retry_max_ms: i64,
+    /// The most requests to one target; 0 is no limit. Default: 0.
+    pub requests_per_second: i64,
+    /// After so many failures in a row a target is left alone for a while. Default: 5.
+    pub breaker_failures: i64,
+    /// How long it is left alone. Default: 30.
+    pub breaker_open_seconds: i64,
 }
 
 impl Default for Log {
@@ -167,10 +179,15 @@ impl Default for Delivery {
             linger_ms: 1000,
             batch_points: 5000,
             compression: Compression::Gzip,
+            durability: Durability::Balanced,
+            spool_megabytes: 256,
             memory_megabytes: 32,
             request_timeout_seconds: 30,
             retry_initial_ms: 500,
             retry_max_ms: 60_000,
+            requests_per_second: 0,
+            breaker_failures: 5,
+            breaker_open_seconds: 30,
         }
     }
 }
@@ -202,14 +219,16 @@ mod tests {
                 "url": "", "api": "auto", "database": "home_assistant", "retention_policy": "", "username": "",
                 "password": "", "organization": "", "bucket": "", "token": "", "verify_tls": true, "ca_certificate": ""
             },
+            "mirrors": [],
             "filter": {"include_domains": [], "include_entities": [], "exclude_domains": [], "exclude_entities": []},
             "schema": {
                 "measurement": "unit_of_measurement", "default_measurement": "", "override_measurement": "",
                 "tags": [], "tags_attributes": [], "ignore_attributes": []
             },
             "delivery": {
-                "linger_ms": 1000, "batch_points": 5000, "compression": "gzip", "memory_megabytes": 32,
-                "request_timeout_seconds": 30, "retry_initial_ms": 500, "retry_max_ms": 60000
+                "linger_ms": 1000, "batch_points": 5000, "compression": "gzip", "durability": "balanced",
+                "spool_megabytes": 256, "memory_megabytes": 32, "request_timeout_seconds": 30, "retry_initial_ms": 500,
+                "retry_max_ms": 60000, "requests_per_second": 0, "breaker_failures": 5, "breaker_open_seconds": 30
             }
         });
         assert_eq!(serde_json::to_value(Options::default()).unwrap(), contract);

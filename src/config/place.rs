@@ -28,7 +28,8 @@ pub struct Flags {
     /// The file with the options, in JSON [default: /data/options.json if there is one]
     ///
     /// Each option can also be given as an environment variable, which then counts more than the file:
-    /// `HA_INGESTOR__INFLUXDB__URL` is `url` under `influxdb`. A list is separated by commas.
+    /// `HA_INGESTOR__INFLUXDB__URL` is `url` under `influxdb`. A list is separated by commas; `HA_INGESTOR__MIRRORS` is
+    /// the list in JSON.
     /// `HA_INGESTOR__INFLUXDB__TOKEN_FILE` names a file that holds the value.
     #[arg(long, global = true, value_name = "FILE")]
     pub options: Option<PathBuf>,

@@ -1,7 +1,7 @@
 //! What is true once the options were checked. Each part of the program receives its own slice.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,11 +15,12 @@ pub struct Settings {
     pub log: Log,
     /// `None`: nobody said where Home Assistant is. The service runs, says so, and waits.
     pub home_assistant: Option<HomeAssistant>,
-    /// `None`: nobody said where to write to.
-    pub target: Option<Target>,
+    /// `influxdb` and then the mirrors, each under a name of its own. Empty: nobody said where to write to.
+    pub targets: Vec<NamedTarget>,
     pub filter: Filter,
     pub schema: Schema,
     pub delivery: Delivery,
+    pub spool: Spool,
     pub place: Place,
 }
 
@@ -60,6 +61,13 @@ pub struct Tls {
     pub verify: bool,
     /// A PEM file with further authorities.
     pub ca_certificate: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone)]
+pub struct NamedTarget {
+    /// `influxdb`, or `mirror_1` for the first mirror, and so on: as logs and metrics call it.
+    pub name: String,
+    pub place: Target,
 }
 
 #[derive(Debug, Clone)]
@@ -148,11 +156,12 @@ pub struct Delivery {
     pub batch_points: NonZeroUsize,
     pub batch_bytes: NonZeroUsize,
     pub compression: Compression,
-    /// What the spool may hold in memory.
-    pub spool_bytes: NonZeroUsize,
     pub retry: Retry,
     /// For one request, from connecting to the last byte of the answer.
     pub request_timeout: Duration,
+    /// To one target. `None`: as many as it takes.
+    pub requests_per_second: Option<NonZeroU32>,
+    pub breaker: Breaker,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,4 +175,29 @@ pub enum Compression {
 pub struct Retry {
     pub initial: Duration,
     pub max: Duration,
+}
+
+/// When a target is left alone for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    /// So many in a row open it.
+    pub failures: NonZeroU32,
+    pub open_for: Duration,
+}
+
+/// How what is not yet in every target is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spool {
+    pub durability: Durability,
+    pub disk_bytes: NonZeroU64,
+    pub memory_bytes: NonZeroUsize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Nothing goes to the disk while every target keeps up.
+    Balanced,
+    /// Everything goes to the disk, a second after it came at the latest.
+    Strict,
 }

@@ -1,5 +1,7 @@
 //! The whole way, from what was typed to settings or faults, on a machine that is made up.
 
+mod mirrors;
+
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use proptest::prelude::{ProptestConfig, any, proptest};
 use serde_json::json;
 
 use super::place::Flags;
-use super::settings::{Api, Compression, LogFormat, MeasurementFrom, Server, Settings, Target};
+use super::settings::{Api, Compression, Durability, LogFormat, MeasurementFrom, Server, Settings, Target};
 use super::{Invalid, Machine, assemble};
 
 /// A machine with these files and variables; `options` is the Supervisor's options file.
@@ -46,10 +48,28 @@ fn settings(options: &serde_json::Value) -> Settings {
 }
 
 fn server(options: &serde_json::Value) -> Server {
-    match settings(&json!({ "influxdb": options })).target {
-        Some(Target::Server(server)) => server,
-        other => panic!("{options}: {other:?}"),
+    only_server(settings(&json!({ "influxdb": options })))
+}
+
+fn only_server(settings: Settings) -> Server {
+    match only_target(settings) {
+        Target::Server(server) => server,
+        other @ Target::Archive(_) => panic!("{other:?}"),
     }
+}
+
+fn only_target(mut settings: Settings) -> Target {
+    assert_eq!(settings.targets.len(), 1, "{:?}", settings.targets);
+    settings.targets.remove(0).place
+}
+
+/// Names and addresses.
+fn places(settings: &Settings) -> Vec<(&str, String)> {
+    let place = |target: &Target| match target {
+        Target::Server(server) => server.url.to_string(),
+        Target::Archive(folder) => folder.display().to_string(),
+    };
+    settings.targets.iter().map(|target| (target.name.as_str(), place(&target.place))).collect()
 }
 
 #[track_caller]
@@ -64,29 +84,30 @@ fn refused(options: &serde_json::Value, expected: &[&str]) {
 fn without_any_option_the_service_starts_and_waits() {
     let settings = Made::default().load().unwrap();
     assert!(settings.home_assistant.is_none());
-    assert!(settings.target.is_none());
+    assert!(settings.targets.is_empty());
     assert_eq!((settings.log.level, settings.log.format), (tracing::Level::INFO, LogFormat::Text));
     assert_eq!(settings.schema.measurement, MeasurementFrom::UnitOfMeasurement);
     assert!(settings.filter.include.is_empty() && settings.filter.exclude.is_empty());
     let delivery = settings.delivery;
     assert_eq!(delivery.linger, Duration::from_secs(1));
     assert_eq!((delivery.batch_points.get(), delivery.batch_bytes.get()), (5000, 1 << 20));
-    assert_eq!(delivery.spool_bytes.get(), 32 << 20);
     assert_eq!(delivery.compression, Compression::Gzip);
     assert_eq!(delivery.request_timeout, Duration::from_secs(30));
     assert_eq!((delivery.retry.initial, delivery.retry.max), (Duration::from_millis(500), Duration::from_mins(1)));
+    assert_eq!(delivery.requests_per_second, None);
+    assert_eq!((delivery.breaker.failures.get(), delivery.breaker.open_for), (5, Duration::from_secs(30)));
+    let spool = settings.spool;
+    assert_eq!(spool.durability, Durability::Balanced);
+    assert_eq!((spool.disk_bytes.get(), spool.memory_bytes.get()), (256 << 20, 32 << 20));
 }
 
 #[test]
 fn under_the_supervisor_nothing_needs_to_be_said() {
     let settings = Made { options: Some("{}"), environment: &[SUPERVISOR], ..Made::default() }.load().unwrap();
+    assert_eq!(places(&settings), [("influxdb", "http://a0d7b954-influxdb:8086/".to_owned())]);
     let home_assistant = settings.home_assistant.unwrap();
     assert_eq!(home_assistant.url.as_str(), "ws://supervisor/core/websocket");
     assert_eq!(home_assistant.token.expose(), "the-supervisors");
-    match settings.target {
-        Some(Target::Server(server)) => assert_eq!(server.url.as_str(), "http://a0d7b954-influxdb:8086/"),
-        other => panic!("{other:?}"),
-    }
 }
 
 // Where the service lives.
@@ -177,7 +198,7 @@ fn unknown_options_are_answered_with_the_nearest_or_with_all() {
         &json!({"x": 1, "log": {"zzz": {"level": "info"}}}),
         &[
             "unknown option `log.zzz`: it can be format, level",
-            "unknown option `x`: it can be delivery, filter, home_assistant, influxdb, log, schema",
+            "unknown option `x`: it can be delivery, filter, home_assistant, influxdb, log, mirrors, schema",
         ],
     );
 }
@@ -207,6 +228,10 @@ fn a_wrong_kind_of_value_is_told_what_it_must_be() {
             "delivery.compression: `zstd` is no choice: it can be none, gzip",
         ),
         (
+            json!({"delivery": {"durability": "stict"}}),
+            "delivery.durability: `stict` is no choice: did you mean `strict`?",
+        ),
+        (
             json!({"schema": {"measurement": "domain_device_class"}}),
             "schema.measurement: `domain_device_class` is no choice: did you mean `domain__device_class`?",
         ),
@@ -220,10 +245,14 @@ fn numbers_have_ranges() {
     for (option, outside, range) in [
         ("linger_ms", [-1, 60_001], "from 0 to 60000"),
         ("batch_points", [0, 100_001], "from 1 to 100000"),
+        ("spool_megabytes", [0, 65_537], "from 1 to 65536"),
         ("memory_megabytes", [0, 1025], "from 1 to 1024"),
         ("request_timeout_seconds", [0, 601], "from 1 to 600"),
         ("retry_initial_ms", [9, 3_600_001], "from 10 to 3600000"),
         ("retry_max_ms", [9, i64::MAX], "from 10 to 3600000"),
+        ("requests_per_second", [-1, 1001], "from 0 to 1000"),
+        ("breaker_failures", [0, 1001], "from 1 to 1000"),
+        ("breaker_open_seconds", [0, 3601], "from 1 to 3600"),
     ] {
         for number in outside {
             let expected = format!("delivery.{option}: must be {range}, not {number}");
@@ -234,9 +263,11 @@ fn numbers_have_ranges() {
     }
     for delivery in [
         json!({"linger_ms": 0, "batch_points": 1, "memory_megabytes": 1, "request_timeout_seconds": 1,
-               "retry_initial_ms": 10, "retry_max_ms": 10}),
+               "retry_initial_ms": 10, "retry_max_ms": 10, "spool_megabytes": 1, "requests_per_second": 0,
+               "breaker_failures": 1, "breaker_open_seconds": 1}),
         json!({"linger_ms": 60_000, "batch_points": 100_000, "memory_megabytes": 1024, "request_timeout_seconds": 600,
-               "retry_initial_ms": 3_600_000, "retry_max_ms": 3_600_000}),
+               "retry_initial_ms": 3_600_000, "retry_max_ms": 3_600_000, "spool_megabytes": 65_536,
+               "requests_per_second": 1000, "breaker_failures": 1000, "breaker_open_seconds": 3600}),
     ] {
         settings(&json!({ "delivery": delivery }));
     }
@@ -244,6 +275,18 @@ fn numbers_have_ranges() {
     refused(&retry, &["delivery.retry_initial_ms: 2000 is more than delivery.retry_max_ms, 1000"]);
     let delivery = settings(&json!({"delivery": {"linger_ms": 0}})).delivery;
     assert_eq!(delivery.linger, Duration::ZERO);
+}
+
+#[test]
+fn each_option_of_the_delivery_reaches_its_setting() {
+    let all = settings(&json!({"delivery": {
+        "durability": "strict", "spool_megabytes": 65_536, "memory_megabytes": 3, "requests_per_second": 7,
+        "breaker_failures": 11, "breaker_open_seconds": 13
+    }}));
+    assert_eq!(all.spool.durability, Durability::Strict);
+    assert_eq!((all.spool.disk_bytes.get(), all.spool.memory_bytes.get()), (65_536 << 20, 3 << 20));
+    assert_eq!(all.delivery.requests_per_second.map(std::num::NonZero::get), Some(7));
+    assert_eq!((all.delivery.breaker.failures.get(), all.delivery.breaker.open_for.as_secs()), (11, 13));
 }
 
 #[test]
@@ -366,8 +409,8 @@ fn a_login_in_the_address_moves_to_where_logins_are() {
 
 #[test]
 fn a_file_address_is_an_archive() {
-    let archive = settings(&json!({"influxdb": {"url": "file:///share/my%20home"}})).target;
-    assert!(matches!(archive, Some(Target::Archive(path)) if path == Path::new("/share/my home")));
+    let archive = only_target(settings(&json!({"influxdb": {"url": "file:///share/my%20home"}})));
+    assert!(matches!(archive, Target::Archive(path) if path == Path::new("/share/my home")));
     for wrong in ["file://share/x", "file:share", "file:"] {
         let expected = "influxdb.url: must have three slashes after `file:`, like file:///share/influxdb";
         refused(&json!({"influxdb": {"url": wrong}}), &[expected]);
@@ -418,13 +461,9 @@ fn a_certificate_is_looked_for_in_the_folder_for_certificates() {
         [("home.pem", Some("/ssl/home.pem")), ("/elsewhere/ca.pem", Some("/elsewhere/ca.pem")), ("", None)]
     {
         let text = json!({"influxdb": {"url": "https://db", "ca_certificate": name}}).to_string();
-        match (Made { options: Some(&text), files: &files, ..Made::default() }).load().unwrap().target {
-            Some(Target::Server(server)) => {
-                assert!(server.tls.verify);
-                assert_eq!(server.tls.ca_certificate.as_deref(), expected.map(Path::new));
-            }
-            other => panic!("{other:?}"),
-        }
+        let server = only_server(Made { options: Some(&text), files: &files, ..Made::default() }.load().unwrap());
+        assert!(server.tls.verify);
+        assert_eq!(server.tls.ca_certificate.as_deref(), expected.map(Path::new));
     }
     refused(
         &json!({"influxdb": {"ca_certificate": "none.pem"}, "home_assistant": {"ca_certificate": "/none.pem"}}),
@@ -507,7 +546,7 @@ fn the_environment_counts_more_than_the_file() {
     let files = [("/run/secrets/token", "token-from-file\r\n")];
     let made = Made { options: Some(&text), environment: &environment, files: &files, ..Made::default() };
     let settings = made.load().unwrap();
-    let Some(Target::Server(server)) = settings.target else { panic!("a server was given") };
+    let server = only_server(settings.clone());
     assert_eq!(server.url.as_str(), "http://variable/");
     assert_eq!(server.database, "file");
     assert_eq!((server.username.as_deref(), server.password.expose()), (Some("1e5"), "01234"));
@@ -528,8 +567,7 @@ fn only_the_last_line_break_of_a_file_is_not_the_value() {
             ("HA_INGESTOR__INFLUXDB__PASSWORD_FILE", "/p"),
         ];
         let settings = Made { environment: &environment, files: &[("/p", content)], ..Made::default() }.load().unwrap();
-        let Some(Target::Server(server)) = settings.target else { panic!("a server was given") };
-        assert_eq!(server.password.expose(), expected, "{content:?}");
+        assert_eq!(only_server(settings).password.expose(), expected, "{content:?}");
     }
 }
 
@@ -683,6 +721,7 @@ fn any_json() -> impl proptest::strategy::Strategy<Value = serde_json::Value> {
             "log",
             "level",
             "influxdb",
+            "mirrors",
             "url",
             "token",
             "api",
@@ -731,7 +770,7 @@ proptest! {
 
     #[test]
     fn any_variable_gives_settings_or_one_line_per_fault(
-        name in "(LISTEN|_LOG__LEVEL|_INFLUXDB__(URL|API|TOKEN_FILE|VERIFY_TLS)|_DELIVERY__LINGER_MS|_SCHEMA__TAGS|[A-Z_]{9})",
+        name in "(LISTEN|_LOG__LEVEL|_INFLUXDB__(URL|API|TOKEN_FILE|VERIFY_TLS)|_DELIVERY__LINGER_MS|_SCHEMA__TAGS|_MIRRORS|[A-Z_]{9})",
         value in any_text(),
     ) {
         let name = format!("HA_INGESTOR_{name}");

@@ -14,8 +14,8 @@ use super::place;
 const PREFIX: &str = "HA_INGESTOR__";
 
 /// What the environment says: `HA_INGESTOR__INFLUXDB__URL`, or `.._URL_FILE` with the name of a file that holds the value.
-pub(super) fn read(defaults: &Value, machine: &Machine<'_>, faults: &mut Faults) -> Value {
-    let leaves = leaves(defaults);
+pub(super) fn read(shape: &Value, machine: &Machine<'_>, faults: &mut Faults) -> Value {
+    let leaves = leaves(shape);
     let known = |name: &str| leaves.iter().any(|leaf| leaf.variable == name);
     let mut layer = Map::new();
     for leaf in &leaves {
@@ -36,7 +36,11 @@ pub(super) fn read(defaults: &Value, machine: &Machine<'_>, faults: &mut Faults)
         faults.decided_by(&leaf.key, variable);
         match text.and_then(|text| convert(&text, leaf.default)) {
             Ok(value) => {
-                let section = layer.entry(leaf.section).or_insert_with(|| Value::Object(Map::new()));
+                let Some(section) = leaf.section else {
+                    layer.insert(leaf.name.to_owned(), value);
+                    continue;
+                };
+                let section = layer.entry(section).or_insert_with(|| Value::Object(Map::new()));
                 section[leaf.name] = value;
             }
             Err(problem) => faults.at_variable(variable, &leaf.key, problem),
@@ -46,21 +50,26 @@ pub(super) fn read(defaults: &Value, machine: &Machine<'_>, faults: &mut Faults)
     Value::Object(layer)
 }
 
-/// A single option, `section.name`.
+/// What one variable gives: a single option, `section.name`, or a whole list of groups, which has no section.
 struct Leaf<'a> {
-    section: &'a str,
+    section: Option<&'a str>,
     name: &'a str,
     key: String,
     variable: String,
     default: &'a Value,
 }
 
-fn leaves(defaults: &Value) -> Vec<Leaf<'_>> {
+fn leaves(shape: &Value) -> Vec<Leaf<'_>> {
     let mut leaves = Vec::new();
-    for (section, options) in defaults.as_object().expect("options are sections") {
-        for (name, default) in options.as_object().expect("a section holds options") {
+    for (section, options) in shape.as_object().expect("options are sections") {
+        let Some(options) = options.as_object() else {
+            let variable = format!("{PREFIX}{section}").to_uppercase();
+            leaves.push(Leaf { section: None, name: section, key: section.clone(), variable, default: options });
+            continue;
+        };
+        for (name, default) in options {
             leaves.push(Leaf {
-                section,
+                section: Some(section),
                 name,
                 key: format!("{section}.{name}"),
                 variable: format!("{PREFIX}{section}__{name}").to_uppercase(),
@@ -98,6 +107,12 @@ fn convert(text: &str, default: &Value) -> Result<Value, String> {
             Err(_) => Err(format!("must be a whole number, not `{}`", shown(text))),
         },
         Value::Array(_) if text.trim().is_empty() => Ok(Value::Array(Vec::new())),
+        // Its items are groups, for which commas are not enough.
+        Value::Array(items) if !items.is_empty() => match serde_json::from_str(text) {
+            Ok(list @ Value::Array(_)) => Ok(list),
+            // The text is not shown: it may hold secrets.
+            _ => Err(r#"must be a list in JSON, such as [{"url": "http://192.168.1.6:8086"}]"#.to_owned()),
+        },
         Value::Array(_) => Ok(text.split(',').map(|item| Value::from(item.trim())).collect()),
         _ => Ok(text.into()),
     }

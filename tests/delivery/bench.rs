@@ -1,11 +1,11 @@
 //! A spool, a delivery and their books.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ha_ingestor::config::secret::Secret;
-use ha_ingestor::config::settings::{self, Api, Compression, Retry, Tls};
+use ha_ingestor::config::settings::{self, Api, Breaker, Compression, Retry, Tls};
 use ha_ingestor::deliver;
 use ha_ingestor::influx::Target;
 use ha_ingestor::model::record::Record;
@@ -42,11 +42,14 @@ pub(crate) fn delivery() -> settings::Delivery {
         batch_points: NonZeroUsize::new(5_000).unwrap(),
         batch_bytes: NonZeroUsize::new(1 << 20).unwrap(),
         compression: Compression::Gzip,
-        spool_bytes: NonZeroUsize::new(64 << 20).unwrap(),
         retry: Retry { initial: Duration::from_millis(10), max: Duration::from_millis(40) },
         request_timeout: Duration::from_secs(5),
+        requests_per_second: None,
+        breaker: Breaker { failures: NonZeroU32::new(5).unwrap(), open_for: Duration::from_secs(30) },
     }
 }
+
+const MEMORY: usize = 64 << 20;
 
 impl Bench {
     /// The records are there before the delivery begins, so that they make one batch.
@@ -63,14 +66,33 @@ impl Bench {
         Self::start_to(&settings::Target::Server(server), lines, delivery, flush_for)
     }
 
+    pub(crate) fn start_with_memory<L: AsRef<str>>(
+        lines: &[L],
+        server: settings::Server,
+        delivery: settings::Delivery,
+        memory: usize,
+    ) -> Self {
+        Self::start_all(&settings::Target::Server(server), lines, delivery, Duration::from_secs(5), memory)
+    }
+
     pub(crate) fn start_to<L: AsRef<str>>(
         target: &settings::Target,
         lines: &[L],
         delivery: settings::Delivery,
         flush_for: Duration,
     ) -> Self {
+        Self::start_all(target, lines, delivery, flush_for, MEMORY)
+    }
+
+    fn start_all<L: AsRef<str>>(
+        target: &settings::Target,
+        lines: &[L],
+        delivery: settings::Delivery,
+        flush_for: Duration,
+        memory: usize,
+    ) -> Self {
         let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
-        let spool = Shared::new(delivery.spool_bytes, Arc::clone(&board));
+        let spool = Shared::new(NonZeroUsize::new(memory).unwrap(), Arc::clone(&board));
         let target = Target::open(target, &delivery).unwrap();
         let mut bench = Self { board: Arc::clone(&board), spool: spool.clone(), group: Group::new("delivery") };
         bench.append(lines);

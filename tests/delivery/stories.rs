@@ -83,16 +83,15 @@ async fn the_first_record_waits_for_company_but_not_at_the_end() {
 
 #[tokio::test]
 async fn company_that_fills_a_batch_ends_the_wait_for_more() {
-    let row = |points, bytes, spool| (NonZeroUsize::new(points), NonZeroUsize::new(bytes), NonZeroUsize::new(spool));
+    let row = |points, bytes, memory| (NonZeroUsize::new(points), NonZeroUsize::new(bytes), memory);
     // Enough lines, enough bytes, and neither before the memory would be full.
-    for (points, bytes, spool) in [row(100, 1 << 20, 1 << 20), row(5_000, 4_000, 1 << 20), row(5_000, 1 << 20, 20_000)]
+    for (points, bytes, memory) in [row(100, 1 << 20, 1 << 20), row(5_000, 4_000, 1 << 20), row(5_000, 1 << 20, 20_000)]
     {
         let fake = Fake::start(|_| answer(204, "")).await;
         let mut delivery = delivery();
         delivery.linger = Duration::from_hours(1);
-        (delivery.batch_points, delivery.batch_bytes, delivery.spool_bytes) =
-            (points.unwrap(), bytes.unwrap(), spool.unwrap());
-        let mut bench = Bench::start(&lines(1), server(&fake.url, Api::V1), delivery);
+        (delivery.batch_points, delivery.batch_bytes) = (points.unwrap(), bytes.unwrap());
+        let mut bench = Bench::start_with_memory(&lines(1), server(&fake.url, Api::V1), delivery, memory);
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert_eq!(fake.requests().len(), 0, "one line waits");
         for _ in 0..20 {
@@ -429,9 +428,7 @@ async fn a_full_spool_loses_the_oldest_and_the_books_still_balance() {
         if answered == 1 { answer(503, "") } else { answer(204, "") }
     })
     .await;
-    let mut delivery = delivery();
-    delivery.spool_bytes = NonZeroUsize::new(4_000).unwrap();
-    let mut bench = Bench::start(&lines(50), server(&fake.url, Api::V1), delivery);
+    let mut bench = Bench::start_with_memory(&lines(50), server(&fake.url, Api::V1), delivery(), 4_000);
     tokio::task::yield_now().await;
     bench.append(&lines(100));
     bench.until_empty().await;

@@ -5,9 +5,9 @@
 
 mod filter;
 mod home_assistant;
-mod influxdb;
+mod targets;
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::Machine;
 use super::faults::{Faults, shown};
 use super::options::{self, Options};
 use super::secret::Secret;
-use super::settings::{Delivery, Log, Place, Retry, Schema, Settings, Tls};
+use super::settings::{Breaker, Delivery, Log, Place, Retry, Schema, Settings, Spool, Tls};
 
 /// Where the Supervisor mounts the user's certificates.
 const CERTIFICATES: &str = "/ssl";
@@ -28,10 +28,11 @@ impl Settings {
         Self {
             log: Log { level: options.log.level.into(), format: options.log.format },
             home_assistant: home_assistant::check(options.home_assistant, machine, faults),
-            target: influxdb::check(options.influxdb, machine, faults),
+            targets: targets::check(options.influxdb, options.mirrors, machine, faults),
             filter: filter::check(options.filter, faults),
             schema: schema(options.schema, faults),
             delivery: delivery(&options.delivery, faults),
+            spool: spool(&options.delivery, faults),
             place,
         }
     }
@@ -69,7 +70,6 @@ fn tags(typed: &[String], faults: &mut Faults) -> Vec<(String, String)> {
 fn delivery(typed: &options::Delivery, faults: &mut Faults) -> Delivery {
     const MOST_WAIT_MS: u32 = 3_600_000;
     const BATCH_BYTES: NonZeroUsize = NonZeroUsize::new(1 << 20).expect("a mebibyte is not zero");
-    let megabytes = whole("delivery.memory_megabytes", typed.memory_megabytes, 1..=1024, faults);
     let initial = whole("delivery.retry_initial_ms", typed.retry_initial_ms, 10..=MOST_WAIT_MS, faults);
     let max = whole("delivery.retry_max_ms", typed.retry_max_ms, 10..=MOST_WAIT_MS, faults);
     if initial > max && !faults.is_broken("delivery.retry_max_ms") {
@@ -80,11 +80,37 @@ fn delivery(typed: &options::Delivery, faults: &mut Faults) -> Delivery {
         batch_points: not_zero(whole("delivery.batch_points", typed.batch_points, 1..=100_000, faults)),
         batch_bytes: BATCH_BYTES,
         compression: typed.compression,
-        spool_bytes: not_zero(megabytes << 20),
         retry: Retry { initial: milliseconds(initial), max: milliseconds(max) },
         request_timeout: Duration::from_secs(
             whole("delivery.request_timeout_seconds", typed.request_timeout_seconds, 1..=600, faults).into(),
         ),
+        requests_per_second: NonZeroU32::new(whole(
+            "delivery.requests_per_second",
+            typed.requests_per_second,
+            0..=1000,
+            faults,
+        )),
+        breaker: breaker(typed, faults),
+    }
+}
+
+fn breaker(typed: &options::Delivery, faults: &mut Faults) -> Breaker {
+    let failures = whole("delivery.breaker_failures", typed.breaker_failures, 1..=1000, faults);
+    let seconds = whole("delivery.breaker_open_seconds", typed.breaker_open_seconds, 1..=3600, faults);
+    Breaker {
+        failures: NonZeroU32::new(failures).expect("the range begins at 1"),
+        open_for: Duration::from_secs(seconds.into()),
+    }
+}
+
+/// To the user, how records are kept is a part of how they are delivered.
+fn spool(typed: &options::Delivery, faults: &mut Faults) -> Spool {
+    let on_disk = whole("delivery.spool_megabytes", typed.spool_megabytes, 1..=65_536, faults);
+    let in_memory = whole("delivery.memory_megabytes", typed.memory_megabytes, 1..=1024, faults);
+    Spool {
+        durability: typed.durability,
+        disk_bytes: NonZeroU64::new(u64::from(on_disk) << 20).expect("the range begins at 1"),
+        memory_bytes: not_zero(in_memory << 20),
     }
 }
 
