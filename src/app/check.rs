@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Exit;
 use crate::config::settings::{HomeAssistant, NamedTarget, Settings, Target};
+use crate::influx::in_options_of;
 use crate::influx::probe::{self, About};
 use crate::ingest::hass;
 
@@ -13,15 +14,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// One line of the answer.
 struct Row {
     good: bool,
-    about: &'static str,
+    about: String,
     words: String,
 }
 
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
-    let mut rows = vec![Row { good: true, about: "options", words: "nothing wrong with them".to_owned() }];
+    let mut rows = vec![Row { good: true, about: "options".to_owned(), words: "nothing wrong with them".to_owned() }];
     rows.push(home_assistant(settings.home_assistant.as_ref()).await);
-    rows.extend(influxdb(settings).await);
+    rows.extend(targets(settings).await);
     for row in &rows {
         println!("{}  {:<24} {}", if row.good { "ok    " } else { "FAILED" }, row.about, row.words);
     }
@@ -29,7 +30,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
 }
 
 async fn home_assistant(settings: Option<&HomeAssistant>) -> Row {
-    let about = "home_assistant";
+    let about = "home_assistant".to_owned();
     let Some(settings) = settings else {
         let words = "set `home_assistant.url` and `home_assistant.token`".to_owned();
         return Row { good: false, about, words };
@@ -40,22 +41,22 @@ async fn home_assistant(settings: Option<&HomeAssistant>) -> Row {
     }
 }
 
-async fn influxdb(settings: &Settings) -> Vec<Row> {
-    let Some(NamedTarget { place: target, .. }) = settings.targets.first() else {
-        return vec![Row { good: false, about: "influxdb", words: "set `influxdb.url`".to_owned() }];
-    };
-    let findings = probe::probe(target, &settings.delivery).await;
-    let archive = matches!(target, Target::Archive(_));
-    findings
-        .into_iter()
-        .map(|found| {
+async fn targets(settings: &Settings) -> Vec<Row> {
+    let mut rows = Vec::new();
+    if settings.targets.is_empty() {
+        rows.push(Row { good: false, about: "influxdb".to_owned(), words: "set `influxdb.url`".to_owned() });
+    }
+    for NamedTarget { name, place } in &settings.targets {
+        let archive = matches!(place, Target::Archive(_));
+        rows.extend(probe::probe(place, &settings.delivery).await.into_iter().map(|found| {
             let about = match found.about {
-                About::Settings => "influxdb",
-                About::Server => "influxdb: server",
-                About::Writing if archive => "influxdb: files",
-                About::Writing => "influxdb: writing",
+                About::Settings => name.clone(),
+                About::Server => format!("{name}: server"),
+                About::Writing if archive => format!("{name}: files"),
+                About::Writing => format!("{name}: writing"),
             };
-            Row { good: found.good, about, words: found.words }
-        })
-        .collect()
+            Row { good: found.good, about, words: in_options_of(name, &found.words) }
+        }));
+    }
+    rows
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::settings::{Delivery, Target};
-use crate::influx::probe;
+use crate::influx::{in_options_of, probe};
 use crate::model::time::Timestamp;
 use crate::runtime::clock;
 use crate::status::board::TargetBoard;
@@ -66,10 +66,11 @@ async fn visit(target: &Target, delivery: &Delivery, board: &TargetBoard) {
             board.link.connected(what, clock::now());
         }
         Some(fault) => {
+            let words = in_options_of(&board.name, &fault.words);
             if before != LinkState::Failing {
-                warn!(target_name = board.name, "{}: it would not take points now: {}", board.name, fault.words);
+                warn!(target_name = board.name, "{}: it would not take points now: {words}", board.name);
             }
-            board.link.failed(&fault.words, clock::now());
+            board.link.failed(&words, clock::now());
         }
     }
 }

@@ -4,14 +4,14 @@ mod check;
 mod demo;
 mod greeting;
 mod healthcheck;
+mod lock;
 mod preview;
 mod service;
 
 use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -19,11 +19,12 @@ use tracing::error;
 
 use crate::cli::{Cli, Command};
 use crate::config::{self, Invalid};
-use crate::influx::OpenError;
+use crate::influx::UnusableTarget;
 use crate::runtime::signal::StopSignals;
-use crate::runtime::{clock, logging};
-use crate::status::board::Board;
+use crate::runtime::logging;
+use crate::spool;
 
+use self::lock::Taken;
 use self::service::{Doors, Extra};
 
 /// How long work that cannot be interrupted may keep the process after its end.
@@ -67,7 +68,7 @@ fn obey(cli: &Cli) -> anyhow::Result<Exit> {
             on_runtime(async {
                 let signals = StopSignals::listen().context("cannot listen for signals")?;
                 let doors = Doors::open(&settings).await?;
-                let board = Arc::new(Board::new(Instant::now(), clock::now()));
+                let board = service::board(&settings);
                 service::run(settings, doors, board, signals, Extra::default()).await?;
                 Ok(Exit::Done)
             })
@@ -102,7 +103,13 @@ fn report(failure: &anyhow::Error) -> Exit {
         return Exit::Options;
     }
     // The options read well and still cannot be used, such as a certificate that is none.
-    let exit = if failure.is::<OpenError>() { Exit::Options } else { Exit::Software };
+    let exit = if failure.is::<UnusableTarget>() || failure.is::<spool::OpenError>() {
+        Exit::Options
+    } else if failure.is::<Taken>() {
+        Exit::Unavailable
+    } else {
+        Exit::Software
+    };
     if tracing::dispatcher::has_been_set() {
         error!("{failure:#}");
     } else {

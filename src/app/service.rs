@@ -6,17 +6,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::greeting;
-use crate::config::settings::Settings;
+use super::lock::Lock;
+use crate::config::settings::{self, Settings};
+use crate::dead_letters::{self, Store};
 use crate::influx::Target;
 use crate::ingest::hass;
-use crate::model::fate::Lost;
 use crate::pipeline::Pipeline;
 use crate::runtime::clock;
 use crate::runtime::group::{self, Group};
+use crate::runtime::repeats::{Repeats, Worth};
 use crate::runtime::signal::StopSignals;
+use crate::spool::Bounds;
 use crate::spool::shared::Shared;
 use crate::status::board::Board;
 use crate::web::{self, Surface};
@@ -25,6 +29,12 @@ use crate::{deliver, pipeline};
 /// Frames of events on their way from Home Assistant to the pipeline. Sent by the session, received by the pipeline;
 /// when it is full the session waits, and its reader keeps frames in its own bounded queue.
 const EVENT_FRAMES: usize = 256;
+
+/// The target that there always is.
+const MAIN_TARGET: &str = "influxdb";
+
+/// What a power cut may take of dead letters.
+const LETTERS_SYNC: Duration = Duration::from_secs(5);
 
 /// What the inputs and the web may need of the grace period; the rest is for sending what is left.
 const GOODBYES: Duration = Duration::from_secs(4);
@@ -60,6 +70,15 @@ pub(super) struct Extra {
     pub(super) run_for: Option<Duration>,
 }
 
+/// The board with a place for each target. Where nobody said where to write to, what comes waits for `influxdb`.
+pub(super) fn board(settings: &Settings) -> Arc<Board> {
+    let mut names: Vec<&str> = settings.targets.iter().map(|target| target.name.as_str()).collect();
+    if names.first() != Some(&MAIN_TARGET) {
+        names.insert(0, MAIN_TARGET);
+    }
+    Arc::new(Board::of(&names, Instant::now(), clock::now()))
+}
+
 /// Runs until a signal.
 pub(super) async fn run(
     settings: Settings,
@@ -68,38 +87,46 @@ pub(super) async fn run(
     mut signals: StopSignals,
     extra: Extra,
 ) -> anyhow::Result<()> {
-    let (spool, recovered) = open_spool(&settings, &board)?;
+    let _alone = Lock::take(&settings.place.data_dir)?;
+    let spool = open_spool(&settings, &board)?;
     let letters = Store::open(settings.place.data_dir.join("dead-letters"), dead_letters::LIMIT_BYTES);
+    board.dead_letters.kept.set(letters.count().unwrap_or_default().letters);
     let (events, arriving) = mpsc::channel(EVENT_FRAMES);
 
     let mut web = Group::new("web");
     let address = doors.web.local_addr().context("the web listener has no address")?;
     info!("health, readiness and metrics: http://{address}");
-    web.spawn("web", |stop| web::serve(doors.web, Surface::Everything, Arc::clone(&board), letters.clone(), stop));
+    let state = web::State { board: Arc::clone(&board), letters: letters.clone() };
+    web.spawn("web", |stop| web::serve(doors.web, Surface::Everything, state.clone(), stop));
     if let Some(listener) = doors.monitoring {
         let address = listener.local_addr().context("the monitoring listener has no address")?;
         info!("monitoring is answered on http://{address} as well");
-        web.spawn("web_monitoring", |stop| web::serve(listener, Surface::Monitoring, Arc::clone(&board), stop));
+        web.spawn("web_monitoring", |stop| web::serve(listener, Surface::Monitoring, state, stop));
     }
+
+    let mut keeping = Group::new("spool");
+    keeping.spawn("spool", |stop| spool.clone().keep(stop));
+    keeping.spawn("dead_letters", |stop| keep_letters(letters.clone(), stop));
 
     let grace = settings.place.grace;
     let flush_for = grace.saturating_sub(GOODBYES).max(grace / 2);
     let mut delivery = Group::new("delivery");
-    match settings.target {
-        Some(named) => {
-            let target = Target::open(&named, &settings.delivery)?;
-            let (spool, board, settings) = (spool.clone(), Arc::clone(&board), settings.delivery);
-            delivery.spawn("delivery", |stop| async move {
-                tokio::join!(
-                    greeting::run(&named, &settings, &board, &stop),
-                    deliver::run(target, spool, settings.clone(), flush_for, Arc::clone(&board), stop.clone()),
-                );
-            });
-        }
-        None => {
-            warn!("nowhere to write to: set `influxdb.url`; until then the newest records are held in memory");
-            board.target.not_configured("set `influxdb.url`", clock::now());
-        }
+    for (at, target) in board.targets.iter().enumerate() {
+        let Some(settings::NamedTarget { name, place }) = settings.targets.iter().find(|known| known.name == target.name)
+        else {
+            warn!("nowhere to write to: set `influxdb.url`; until then the newest records are kept on disk");
+            target.link.not_configured("set `influxdb.url`", clock::now());
+            continue;
+        };
+        let (place, settings) = (place.clone(), settings.delivery.clone());
+        let open = Target::open(&place, &settings).map_err(|err| err.of(name))?;
+        let (reader, letters, target, board) = (spool.reader(at), letters.clone(), Arc::clone(target), Arc::clone(&board));
+        delivery.spawn(format!("delivery_{name}"), |stop| async move {
+            tokio::join!(
+                greeting::run(&place, &settings, &target, &stop),
+                deliver::run(open, reader, letters, settings.clone(), flush_for, board, stop.clone()),
+            );
+        });
     }
 
     let mut shaping = Group::new("pipeline");
@@ -117,7 +144,7 @@ pub(super) async fn run(
     }
 
     // In the order in which data flows, which is the order of the stop.
-    let mut groups = vec![inputs, shaping, delivery, web];
+    let mut groups = vec![inputs, shaping, delivery, keeping, web];
     groups.extend(extra.group);
     let ended = tokio::select! {
         signal = signals.next() => {
@@ -137,33 +164,71 @@ pub(super) async fn run(
     let late = tokio::select! {
         late = group::shut_down(groups, grace) => late,
         signal = signals.next() => {
-            let held = board.snapshot(Instant::now(), clock::now()).books.held;
-            bail!("{signal} again: stopped without waiting, {held} records are lost");
+            let in_memory = spool.abandon();
+            bail!("{signal} again: stopped without waiting, {in_memory} records that were not on disk are lost");
         }
     };
     for name in &late {
         error!("the group `{name}` did not end within {} s", grace.as_secs());
     }
-    // What a delivery that was cut short, or was never there, leaves behind.
-    let left = spool.release(u64::MAX);
-    if left > 0 {
-        board.books.lost.add(Lost::Stopped, left);
-        error!(lost = left, "stopped with nobody to take what was left: {left} points are lost");
+    // Nothing, unless neither a target nor the disk took it.
+    let lost = spool.abandon();
+    if lost > 0 {
+        error!(lost, "stopped while neither the database nor the disk took what was left: {lost} points are lost");
     }
-    let books = board.snapshot(Instant::now(), clock::now()).books;
-    info!(
-        received = books.received,
-        stored = books.stored,
-        unaccounted = i64::try_from(books.unaccounted()).unwrap_or(i64::MAX),
-        "stopped: {} events received, {} points stored, {} lost",
-        books.received,
-        books.stored,
-        books.lost.iter().map(|(_, count)| count).sum::<u64>(),
-    );
+    sum_up(&board);
     match ended {
         Some(ended) => Err(ended.into()),
         None if late.is_empty() => Ok(()),
         None => bail!("not everything ended in time"),
+    }
+}
+
+/// The last words: the books of each target.
+fn sum_up(board: &Board) {
+    let seen = board.snapshot(Instant::now(), clock::now());
+    let received = seen.arrivals.received();
+    for target in &seen.targets {
+        let (name, books) = (&target.name, &target.books);
+        info!(
+            target_name = name,
+            received,
+            stored = books.stored,
+            held = books.held,
+            unaccounted = i64::try_from(seen.unaccounted(target)).unwrap_or(i64::MAX),
+            "stopped: {name}: {received} events received, {} points stored, {} on disk for the next start, {} set aside, {} lost",
+            books.stored,
+            books.held,
+            books.set_aside(),
+            books.dropped() + books.expired,
+        );
+    }
+}
+
+fn open_spool(settings: &Settings, board: &Arc<Board>) -> anyhow::Result<Shared> {
+    let settings::Spool { durability, disk_bytes, memory_bytes } = settings.spool;
+    let bounds = Bounds { memory_bytes, disk_bytes: disk_bytes.get(), durability };
+    board.spool.limit_bytes.set(disk_bytes.get());
+    Ok(Shared::open(&settings.place.data_dir.join("spool"), bounds, Arc::clone(board))?)
+}
+
+/// Dead letters are written at once and made sure of now and then: each time would wear out a memory card.
+async fn keep_letters(letters: Store, stop: CancellationToken) {
+    let mut failures = Repeats::default();
+    let mut goes_on = true;
+    while goes_on {
+        tokio::select! {
+            () = stop.cancelled() => goes_on = false,
+            () = tokio::time::sleep(LETTERS_SYNC) => {}
+        }
+        let store = letters.clone();
+        match tokio::task::spawn_blocking(move || store.sync()).await {
+            Ok(Ok(())) => drop(failures.recovered(Instant::now())),
+            Ok(Err(err)) if failures.failed((), Instant::now()) != Worth::Nothing => {
+                warn!("the disk does not make sure of dead letters, a power cut may take them: {err}");
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::secret::Secret;
+use crate::runtime::backoff::Policy;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -156,7 +157,7 @@ pub struct Delivery {
     pub batch_points: NonZeroUsize,
     pub batch_bytes: NonZeroUsize,
     pub compression: Compression,
-    pub retry: Retry,
+    pub retry: Policy,
     /// For one request, from connecting to the last byte of the answer.
     pub request_timeout: Duration,
     /// To one target. `None`: as many as it takes.
@@ -169,12 +170,6 @@ pub struct Delivery {
 pub enum Compression {
     None,
     Gzip,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    pub initial: Duration,
-    pub max: Duration,
 }
 
 /// When a target is left alone for a while.

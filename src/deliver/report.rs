@@ -10,7 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::dead_letters::Store;
 use crate::dead_letters::letter::{DeadLetter, Ids};
-use crate::influx::{Answer, Sent};
+use crate::influx::{Answer, Sent, in_options_of};
 use crate::model::fate::{Dropped, Reason, Rejection, SetAside};
 use crate::runtime::clock;
 use crate::runtime::repeats::{Ended, Repeats, Worth};
@@ -117,6 +117,7 @@ impl Report {
 
     pub(super) fn failed(&mut self, words: &str, needs_a_person: bool) {
         let Self { target, batch, .. } = self;
+        let words = &*in_options_of(&target.name, words);
         target.link.failed(words, clock::now());
         self.pace.stops();
         target.backlog.drained_per_1000_seconds.set(0);

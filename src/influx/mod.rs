@@ -76,6 +76,16 @@ pub enum Answer {
 /// The host of the InfluxDB add-on, which is where we look for a database unless we are told.
 const ADD_ON: &str = "a0d7b954-influxdb:";
 
+/// Advice as it reads for this target: all of it is worded for `influxdb`, and a mirror has the same options in a place
+/// of its own.
+#[must_use]
+pub fn in_options_of(name: &str, words: &str) -> String {
+    match name.strip_prefix("mirror_") {
+        Some(number) => words.replace("influxdb.", &format!("mirrors.{number}.")),
+        None => words.to_owned(),
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -140,6 +150,22 @@ pub enum OpenError {
     BadCredential(&'static str),
     #[error("the address cannot be used in a request")]
     BadAddress,
+}
+
+/// Why one of the targets cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {source}")]
+pub struct UnusableTarget {
+    name: String,
+    source: OpenError,
+}
+
+impl OpenError {
+    /// `name`: the target's.
+    #[must_use]
+    pub fn of(self, name: &str) -> UnusableTarget {
+        UnusableTarget { name: name.to_owned(), source: self }
+    }
 }
 
 impl Target {

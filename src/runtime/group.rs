@@ -1,5 +1,6 @@
 //! Tasks that belong together: they start together, stop together, and none of them ends unnoticed.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ pub struct Group {
     name: &'static str,
     stop: CancellationToken,
     tasks: JoinSet<()>,
-    names: Vec<(Id, &'static str)>,
+    names: Vec<(Id, Cow<'static, str>)>,
 }
 
 /// A task ended although nobody asked it to.
@@ -22,7 +23,7 @@ pub struct Group {
 #[error("the task `{task}` of the group `{group}` ended by itself{}", if *.panicked { " with a panic" } else { "" })]
 pub struct EndedEarly {
     pub group: &'static str,
-    pub task: &'static str,
+    pub task: Cow<'static, str>,
     pub panicked: bool,
 }
 
@@ -32,13 +33,13 @@ impl Group {
         Self { name, stop: CancellationToken::new(), tasks: JoinSet::new(), names: Vec::new() }
     }
 
-    pub fn spawn<F, T>(&mut self, task: &'static str, start: F)
+    pub fn spawn<F, T>(&mut self, task: impl Into<Cow<'static, str>>, start: F)
     where
         F: FnOnce(CancellationToken) -> T,
         T: Future<Output = ()> + Send + 'static,
     {
         let id = self.tasks.spawn(start(self.stop.clone())).id();
-        self.names.push((id, task));
+        self.names.push((id, task.into()));
     }
 
     /// Waits for the first task that ends. Pending for ever if there is none.
@@ -48,7 +49,7 @@ impl Group {
             Some(Err(err)) => (err.id(), err.is_panic()),
             None => return std::future::pending().await,
         };
-        let task = self.names.iter().find(|(known, _)| *known == id).map_or("unnamed", |(_, name)| name);
+        let task = self.names.iter().find(|(known, _)| *known == id).map_or(Cow::Borrowed("unnamed"), |(_, name)| name.clone());
         EndedEarly { group: self.name, task, panicked }
     }
 }
@@ -110,6 +111,6 @@ mod tests {
         group.spawn("waits", |stop| async move { stop.cancelled().await });
         group.spawn("breaks", |_| async { panic!("broken on purpose") });
         let ended = first_end(&mut [group]).await;
-        assert_eq!((ended.task, ended.panicked), ("breaks", true));
+        assert_eq!((&*ended.task, ended.panicked), ("breaks", true));
     }
 }

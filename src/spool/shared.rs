@@ -1,134 +1,51 @@
-//! One spool between the task that fills it and the task that empties it.
+//! One spool between the task that fills it, the tasks that empty it, and the one that keeps it on disk.
 //!
-//! The lock is held for as long as a copy takes and never across an await. What the board says about held and lost
-//! records changes under the same lock, so that the books balance at every moment at which nothing is being shaped.
+//! Whoever appends or takes what is in memory waits for nobody. What needs the disk is done on threads that may block.
+//! The board shows what is held and dropped; it is told under the same lock, so that the books balance at every moment at
+//! which nothing is being shaped.
 
-use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
 
-use crate::model::fate::Lost;
+use crate::model::fate::Dropped;
 use crate::model::record::{Batch, Record};
-use crate::status::board::Board;
+use crate::runtime::alive::beating;
+use crate::runtime::clock;
+use crate::runtime::repeats::{Ended, Repeats, Worth};
+use crate::status::board::{Board, TargetBoard};
 
-use super::{Appended, Held, Limits, Spool};
+use super::storage::Disk;
+use super::{Bounds, Held, Limits, OpenError, Spool};
+
+/// How often it is looked whether something has to go to the disk.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// After the disk refused, it is not asked again for so long.
+const DISK_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long whoever appends waits for a disk that is busy, before the oldest records make room.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Cheap to clone; all clones are the same spool.
 #[derive(Clone)]
 pub struct Shared(Arc<Inner>);
 
 struct Inner {
-    spool: Mutex<Spool>,
-    arrived: Notify,
+    spool: Spool<Disk>,
+    /// Wakes the reader of each target.
+    arrived: Vec<Notify>,
+    /// Memory fills up: the disk has to help.
+    pressed: Notify,
+    /// The disk has helped.
+    relieved: Notify,
     board: Arc<Board>,
-}
-
-impl Shared {
-    #[must_use]
-    pub fn new(limit_bytes: NonZeroUsize, board: Arc<Board>) -> Self {
-        Self(Arc::new(Inner { spool: Mutex::new(Spool::new(limit_bytes)), arrived: Notify::new(), board }))
-    }
-
-    /// Appends all under one lock; the iterator should only hand over what is already there.
-    ///
-    /// Records that had to go are counted as [`Lost::SpoolFull`] here. The answer is for the log.
-    pub fn append<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Appended {
-        let mut spool = self.lock();
-        let mut all = Appended::default();
-        for record in records {
-            all.lost += spool.append(record).lost;
-        }
-        if all.lost > 0 {
-            self.0.board.books.lost.add(Lost::SpoolFull, all.lost);
-        }
-        self.show(&spool);
-        drop(spool);
-        self.0.arrived.notify_one();
-        all
-    }
-
-    /// Returns when there is a record. For one waiting task.
-    pub async fn wait(&self) {
-        while self.held().records == 0 {
-            self.0.arrived.notified().await;
-        }
-    }
-
-    /// Returns when [`Spool::is_full`]. For one waiting task.
-    pub async fn until_full(&self, limits: Limits) {
-        while !self.lock().is_full(limits) {
-            self.0.arrived.notified().await;
-        }
-    }
-
-    #[must_use]
-    pub fn peek(&self, limits: Limits) -> Option<Batch> {
-        self.lock().peek(limits)
-    }
-
-    /// As [`Spool::release`]. Why the records left is for the caller to count.
-    #[must_use]
-    pub fn release(&self, through: u64) -> u64 {
-        let mut spool = self.lock();
-        let released = spool.release(through);
-        self.show(&spool);
-        released
-    }
-
-    #[must_use]
-    pub fn held(&self) -> Held {
-        self.lock().held()
-    }
-
-    fn show(&self, spool: &Spool) {
-        let held = spool.held();
-        self.0.board.books.held.set(held.records);
-        self.0.board.writes.held_bytes.set(held.bytes as u64);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Spool> {
-        self.0.spool.lock().expect("a task that panics over the spool ends the service")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroUsize;
-    use std::sync::Arc;
-    use std::time::Instant;
-
-    use super::Shared;
-    use crate::model::fate::{Lost, Reason};
-    use crate::model::record::Record;
-    use crate::model::time::Timestamp;
-    use crate::spool::{Limits, chunk};
-    use crate::status::board::Board;
-
-    fn record(bytes: &[u8]) -> Record<'_> {
-        Record { time: Timestamp::from_micros(0), context: None, bytes }
-    }
-
-    #[tokio::test]
-    async fn a_waiting_reader_is_woken_by_a_record_that_came_before_or_after() {
-        let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
-        let spool = Shared::new(NonZeroUsize::MAX, board);
-        let _ = spool.append([record(b"a")]);
-        spool.wait().await;
-        assert_eq!(spool.release(0), 1);
-        let ((), _) = tokio::join!(spool.wait(), async { spool.append([record(b"b")]) });
-    }
-
-    #[test]
-    fn the_board_shows_what_is_held_and_what_had_to_go() {
-        let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
-        let spool = Shared::new(NonZeroUsize::new(2 * chunk::cost(1, 1)).unwrap(), Arc::clone(&board));
-        assert_eq!(spool.append([record(b"a"), record(b"b"), record(b"c")]).lost, 1);
-        assert_eq!(board.books.held.get(), 2);
-        assert_eq!(board.writes.held_bytes.get(), spool.held().bytes as u64);
-        assert_eq!(board.books.lost.get()[Lost::SpoolFull.index()].1, 1);
-        let limits = Limits { records: NonZeroUsize::MIN, bytes: NonZeroUsize::MIN };
-        assert_eq!(spool.release(spool.peek(limits).unwrap().id(0)), 1);
-        assert_eq!(board.books.held.get(), 1);
-    }
+    trouble: Mutex<Repeats<String>>,
 }

@@ -1,9 +1,11 @@
-//! What the service answers over HTTP: health, readiness, dependencies, metrics.
+//! What the service answers over HTTP: health, readiness, dependencies, metrics, dead letters.
 //!
-//! Every answer is a function of the [`Snapshot`]; nothing here changes anything. Every answer carries the caller's
+//! Every answer is a function of the [`Snapshot`], but for the dead letters, which are on disk; nothing here changes
+//! anything. Every answer carries the caller's
 //! `X-Correlation-ID`, or a new one.
 
 mod correlation;
+mod dead_letters;
 mod health;
 mod metrics;
 
@@ -21,6 +23,7 @@ use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
+use crate::dead_letters::Store;
 use crate::runtime::{BEAT, clock};
 use crate::status::board::Board;
 use crate::status::snapshot::Snapshot;
@@ -36,11 +39,19 @@ pub enum Surface {
     Monitoring,
 }
 
+/// What the answers are made of.
+#[derive(Clone)]
+pub struct State {
+    pub board: Arc<Board>,
+    pub letters: Store,
+}
+
 /// Serves until `stop`. The listener is bound by the caller, so that a busy port is an error before anything runs.
-pub async fn serve(listener: TcpListener, surface: Surface, board: Arc<Board>, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, surface: Surface, state: State, stop: CancellationToken) {
     let task = if surface == Surface::Everything { "web" } else { "web_monitoring" };
     let asked = stop.clone();
-    let server = warp::serve(routes(surface, Arc::clone(&board)))
+    let board = Arc::clone(&state.board);
+    let server = warp::serve(routes(surface, state))
         .incoming(listener)
         .graceful(async move { asked.cancelled().await })
         .run();
@@ -64,7 +75,7 @@ pub async fn serve(listener: TcpListener, surface: Surface, board: Arc<Board>, s
 
 fn routes(
     surface: Surface,
-    board: Arc<Board>,
+    State { board, letters }: State,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let snapshot = warp::any().map(move || board.snapshot(Instant::now(), clock::now()));
     let get = warp::get().or(warp::head()).unify();
@@ -89,7 +100,7 @@ fn routes(
         Surface::Monitoring => Err(warp::reject::not_found()),
     };
     let index = get.and(warp::path::end()).map(|| {
-        let paths = ["/health", "/ready", "/metrics", "/health/dependencies"];
+        let paths = ["/health", "/ready", "/metrics", "/health/dependencies", "/api/dead-letters"];
         json(StatusCode::OK, &json!({ "name": "ha-ingestor", "version": env!("CARGO_PKG_VERSION"), "paths": paths }))
     });
     let dependencies = get
@@ -101,14 +112,21 @@ fn routes(
             match health::dependency(&seen, &name) {
                 Some(found) => json(StatusCode::OK, &found),
                 None => {
-                    problem(StatusCode::NOT_FOUND, "there is no such dependency; there are home_assistant and influxdb")
+                    let names: Vec<_> = health::dependencies(&seen).into_iter().map(|known| known.name).collect();
+                    problem(StatusCode::NOT_FOUND, &format!("there is no such dependency; there are {}", names.join(", ")))
                 }
             }
         });
+    let dead_letters = get
+        .and(warp::path!("api" / "dead-letters"))
+        .and(warp::filters::addr::remote())
+        .and(warp::query::<dead_letters::Query>())
+        .and(warp::any().map(move || letters.clone()))
+        .and_then(dead_letters::list);
     let everything = warp::any()
         .and_then(move || std::future::ready(full()))
         .untuple_one()
-        .and(index.or(dependencies).unify().or(dependency).unify());
+        .and(index.or(dependencies).unify().or(dependency).unify().or(dead_letters).unify());
 
     warp::method()
         .and(warp::path::full())
@@ -148,7 +166,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Instant;
 
-    use super::{Surface, routes};
+    use super::{State, Surface, routes};
+    use crate::dead_letters::Store;
     use crate::model::time::Timestamp;
     use crate::status::board::Board;
 
@@ -156,8 +175,12 @@ mod tests {
         Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)))
     }
 
+    fn state(board: &Arc<Board>) -> State {
+        State { board: Arc::clone(board), letters: Store::open("/nowhere/dead-letters", 0) }
+    }
+
     async fn get(path: &str, board: &Arc<Board>, surface: Surface) -> (u16, String) {
-        let answer = warp::test::request().path(path).reply(&routes(surface, Arc::clone(board))).await;
+        let answer = warp::test::request().path(path).reply(&routes(surface, state(board))).await;
         (answer.status().as_u16(), String::from_utf8_lossy(answer.body()).into_owned())
     }
 
@@ -182,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_answer_carries_a_correlation_id() {
-        let routes = routes(Surface::Everything, board());
+        let routes = routes(Surface::Everything, state(&board()));
         for (method, path, status) in
             [("GET", "/health", 200), ("GET", "/nothing", 404), ("POST", "/health", 405), ("HEAD", "/health", 200)]
         {

@@ -5,20 +5,40 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ha_ingestor::config::secret::Secret;
-use ha_ingestor::config::settings::{self, Api, Breaker, Compression, Retry, Tls};
+use ha_ingestor::config::settings::{self, Api, Breaker, Compression, Durability, Tls};
+use ha_ingestor::dead_letters::{LIMIT_BYTES, Store};
 use ha_ingestor::deliver;
 use ha_ingestor::influx::Target;
+use ha_ingestor::model::event::Source;
 use ha_ingestor::model::record::Record;
 use ha_ingestor::model::time::Timestamp;
+use ha_ingestor::runtime::backoff::Policy;
 use ha_ingestor::runtime::group::{Group, shut_down};
+use ha_ingestor::spool::Bounds;
 use ha_ingestor::spool::shared::Shared;
-use ha_ingestor::status::board::Board;
-use ha_ingestor::status::snapshot::Snapshot;
+use ha_ingestor::status::board::{Board, TargetBoard};
+use ha_ingestor::status::snapshot::{Books, Circuit, Link, Snapshot, Writes};
+use tempfile::TempDir;
 
 pub(crate) struct Bench {
     pub(crate) board: Arc<Board>,
+    pub(crate) target: Arc<TargetBoard>,
+    pub(crate) letters: Store,
     spool: Shared,
-    group: Group,
+    delivery: Group,
+    keeping: Group,
+    folder: Arc<TempDir>,
+}
+
+/// The one target, and what is around it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) books: Books,
+    pub(crate) target: Link,
+    pub(crate) circuit: Circuit,
+    pub(crate) writes: Writes,
+    pub(crate) tasks: Vec<String>,
+    unaccounted: i128,
 }
 
 pub(crate) fn server(url: &str, api: Api) -> settings::Server {
@@ -42,7 +62,7 @@ pub(crate) fn delivery() -> settings::Delivery {
         batch_points: NonZeroUsize::new(5_000).unwrap(),
         batch_bytes: NonZeroUsize::new(1 << 20).unwrap(),
         compression: Compression::Gzip,
-        retry: Retry { initial: Duration::from_millis(10), max: Duration::from_millis(40) },
+        retry: Policy { first: Duration::from_millis(10), longest: Duration::from_millis(40) },
         request_timeout: Duration::from_secs(5),
         requests_per_second: None,
         breaker: Breaker { failures: NonZeroU32::new(5).unwrap(), open_for: Duration::from_secs(30) },
@@ -91,35 +111,65 @@ impl Bench {
         flush_for: Duration,
         memory: usize,
     ) -> Self {
+        Self::start_in(Arc::new(TempDir::new().unwrap()), target, lines, delivery, flush_for, memory)
+    }
+
+    /// In a folder in which one may have been before.
+    pub(crate) fn start_in<L: AsRef<str>>(
+        folder: Arc<TempDir>,
+        target: &settings::Target,
+        lines: &[L],
+        delivery: settings::Delivery,
+        flush_for: Duration,
+        memory: usize,
+    ) -> Self {
         let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
-        let spool = Shared::new(NonZeroUsize::new(memory).unwrap(), Arc::clone(&board));
-        let target = Target::open(target, &delivery).unwrap();
-        let mut bench = Self { board: Arc::clone(&board), spool: spool.clone(), group: Group::new("delivery") };
+        let memory_bytes = NonZeroUsize::new(memory).unwrap();
+        let bounds = Bounds { memory_bytes, disk_bytes: 64 << 20, durability: Durability::Balanced };
+        let spool = Shared::open(&folder.path().join("spool"), bounds, Arc::clone(&board)).unwrap();
+        let letters = Store::open(folder.path().join("dead-letters"), LIMIT_BYTES);
+        let open = Target::open(target, &delivery).unwrap();
+        let target = Arc::clone(&board.targets[0]);
+        let mut bench = Self {
+            board: Arc::clone(&board),
+            target,
+            letters: letters.clone(),
+            spool: spool.clone(),
+            delivery: Group::new("delivery"),
+            keeping: Group::new("spool"),
+            folder,
+        };
         bench.append(lines);
-        bench.group.spawn("delivery", |stop| deliver::run(target, spool, delivery, flush_for, board, stop));
+        let reader = spool.reader(0);
         bench
+            .delivery
+            .spawn("delivery", |stop| deliver::run(open, reader, letters, delivery, flush_for, board, stop));
+        bench.keeping.spawn("spool", |stop| spool.keep(stop));
+        bench
+    }
+
+    pub(crate) fn folder(&self) -> Arc<TempDir> {
+        Arc::clone(&self.folder)
     }
 
     pub(crate) fn append<L: AsRef<str>>(&mut self, lines: &[L]) {
         let lines: Vec<String> = lines.iter().map(|line| format!("{}\n", line.as_ref())).collect();
-        self.board.books.received.add(lines.len() as u64);
-        let _ = self.spool.append(lines.iter().map(|line| Record {
-            time: time(line),
-            context: None,
-            bytes: line.as_bytes(),
-        }));
+        self.board.arrivals.received.add(Source::HomeAssistant, lines.len() as u64);
+        self.spool.append(lines.iter().map(|line| Record { time: time(line), context: None, bytes: line.as_bytes() }));
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        self.board.snapshot(Instant::now(), Timestamp::from_micros(0))
+    pub(crate) fn snapshot(&self) -> Seen {
+        let all = self.board.snapshot(Instant::now(), Timestamp::from_micros(0));
+        Seen::of(&all)
     }
 
     pub(crate) fn lost(&self, reason: &str) -> u64 {
-        self.snapshot().books.lost.iter().find(|(name, _)| *name == reason).unwrap().1
+        let books = self.snapshot().books;
+        books.set_aside.iter().chain(&books.dropped).find(|(name, _)| *name == reason).unwrap().1
     }
 
     pub(crate) async fn until_empty(&self) {
-        until("the spool is empty", || self.spool.held().records == 0).await;
+        until("the spool is empty", || self.snapshot().books.held == 0).await;
     }
 
     /// Lets the time of the next probe come, without waiting for it.
@@ -129,14 +179,29 @@ impl Bench {
         tokio::time::resume();
     }
 
-    /// Stops, and fails if a record is unaccounted for or the task did not end by itself.
-    pub(crate) async fn end(self) -> Snapshot {
-        let late = shut_down(vec![self.group], Duration::from_secs(20)).await;
-        assert!(late.is_empty(), "the delivery did not end");
-        let snapshot = self.board.snapshot(Instant::now(), Timestamp::from_micros(0));
-        assert_eq!(snapshot.books.unaccounted(), 0, "{:?}", snapshot.books);
-        assert_eq!(snapshot.books.held, 0);
-        snapshot
+    /// Stops, and fails if a record is unaccounted for or a task did not end by itself.
+    pub(crate) async fn end(self) -> Seen {
+        let late = shut_down(vec![self.delivery, self.keeping], Duration::from_secs(20)).await;
+        assert!(late.is_empty(), "{late:?} did not end");
+        assert_eq!(self.spool.abandon(), 0, "the disk keeps what the target does not take");
+        let all = self.board.snapshot(Instant::now(), Timestamp::from_micros(0));
+        let seen = Seen::of(&all);
+        assert_eq!(seen.unaccounted, 0, "{:?}", seen.books);
+        seen
+    }
+}
+
+impl Seen {
+    fn of(all: &Snapshot) -> Self {
+        let target = &all.targets[0];
+        Self {
+            books: target.books.clone(),
+            target: target.link.clone(),
+            circuit: target.circuit,
+            writes: target.writes.clone(),
+            tasks: all.tasks.iter().map(|(name, _)| name.to_string()).collect(),
+            unaccounted: all.unaccounted(target),
+        }
     }
 }
 

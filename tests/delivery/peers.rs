@@ -36,7 +36,7 @@ const HARD: &str = r#"m,entity_id=poison text="it's: 'this', <&> °C",value=1e99
 async fn influxdb_1_is_recognised_and_waited_for_until_its_database_is_created() {
     let Some(peer) = Influxd::start() else { return };
     let bench = Bench::start(&lines(10_000), server(&peer.url(), Api::Auto), delivery());
-    until("the fault shows", || bench.board.target.state() == LinkState::Failing).await;
+    until("the fault shows", || bench.target.link.state() == LinkState::Failing).await;
     let (_, error) = bench.snapshot().target.last_error.unwrap();
     assert!(error.contains("create it") && error.contains("database not found"), "{error}");
     peer.create_database("home");
@@ -127,7 +127,7 @@ async fn influxdb_1_is_waited_for_until_its_retention_policy_exists() {
     let mut server = server(&peer.url(), Api::Auto);
     server.retention_policy = Some("years".into());
     let bench = Bench::start(&lines(100), server, delivery());
-    until("the fault shows", || bench.board.target.state() == LinkState::Failing).await;
+    until("the fault shows", || bench.target.link.state() == LinkState::Failing).await;
     assert!(bench.snapshot().target.last_error.unwrap().1.contains("retention_policy"));
     peer.query("", "CREATE RETENTION POLICY years ON home DURATION INF REPLICATION 1 DEFAULT");
     bench.skip_to_probe().await;

@@ -48,7 +48,7 @@ async fn lines_arrive_compressed_identified_and_in_one_batch() {
     assert_eq!(end.writes.last_batch_points, 1_000);
     assert!(end.writes.bytes_sent > 0 && end.writes.bytes_sent < 20_000);
     assert!(end.writes.last_success.is_some() && end.writes.newest_stored.is_some());
-    assert!(end.tasks.iter().any(|(name, _)| *name == "delivery"));
+    assert!(end.tasks.contains(&"delivery_influxdb".to_owned()));
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn a_proxy_that_finds_everything_too_large_costs_nothing() {
     })
     .await;
     let bench = Bench::start(&lines(100), server(&fake.url, Api::V1), delivery());
-    until("the fault shows", || bench.board.target.state() == LinkState::Failing).await;
+    until("the fault shows", || bench.target.link.state() == LinkState::Failing).await;
     let (_, error) = bench.snapshot().target.last_error.unwrap();
     assert!(error.contains("raise the limit"), "{error}");
     while bench.snapshot().books.held > 0 {
@@ -244,7 +244,7 @@ async fn faults_that_need_a_person_hold_everything_until_they_are_healed() {
         })
         .await;
         let mut bench = Bench::start(&lines(10), server(&fake.url, Api::V1), delivery());
-        until("the fault shows", || bench.board.target.state() == LinkState::Failing).await;
+        until("the fault shows", || bench.target.link.state() == LinkState::Failing).await;
         let (_, error) = bench.snapshot().target.last_error.unwrap();
         assert!(error.contains(advice), "{status}: {error}");
         assert_eq!(bench.snapshot().books.held, 10, "{status}");
@@ -386,7 +386,7 @@ async fn a_host_that_does_not_exist_is_an_outage() {
         delivery(),
         Duration::ZERO,
     );
-    until("it failed", || bench.board.target.state() == LinkState::Failing).await;
+    until("it failed", || bench.target.link.state() == LinkState::Failing).await;
     let (_, error) = bench.snapshot().target.last_error.unwrap();
     let words =
         "cannot reach no-such-host.invalid:8086: the host name is not known: check the host name in influxdb.url";
@@ -445,7 +445,7 @@ async fn an_archive_takes_everything_and_a_folder_that_cannot_be_written_is_wait
     let target = Target::Archive(archive.clone());
     let all: Vec<String> = (0..100).map(|at| format!("m value={at} {at}")).collect();
     let bench = Bench::start_to(&target, &all, delivery(), Duration::from_secs(5));
-    until("the fault shows", || bench.board.target.state() == LinkState::Failing).await;
+    until("the fault shows", || bench.target.link.state() == LinkState::Failing).await;
     std::fs::remove_file(&archive).unwrap();
     bench.skip_to_probe().await;
     bench.until_empty().await;

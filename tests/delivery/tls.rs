@@ -51,7 +51,7 @@ async fn a_certificate_is_trusted_if_it_is_given_or_if_none_is_asked_for() {
         let mut server = server(&url, Api::V1);
         server.tls = Tls { verify, ca_certificate };
         let bench = Bench::start_with_flush(&["m v=1"], server, delivery(), Duration::ZERO);
-        until("it is decided", || bench.board.target.state() != LinkState::Connecting).await;
+        until("it is decided", || bench.target.link.state() != LinkState::Connecting).await;
         let snapshot = bench.snapshot();
         assert_eq!(snapshot.target.state == LinkState::Connected, trusted, "{:?}", snapshot.target);
         if !trusted {

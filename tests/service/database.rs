@@ -132,10 +132,7 @@ fn when_memory_is_full_the_oldest_go_and_it_is_said_once() {
     world.home.storm(15_000);
     let all = 15_000 + ENTITIES as u64;
     service.wait_until("everything has come", |service| service.metric("events_received_total") == all);
-    service.wait_until("everything is shaped", |service| {
-        let (received, fates) = service.books();
-        received == fates
-    });
+    service.wait_until("everything is shaped", Service::books_balance);
     let dropped = service.metric("points_dropped_total{reason=\"spool_full\"}");
     assert!(dropped > 1_000, "{dropped}");
     let said = service.said("the memory for points that wait is full");

@@ -141,39 +141,48 @@ impl Service {
         ask(self.address, method, path, headers).unwrap_or_else(|| panic!("no answer to {method} {path}"))
     }
 
-    /// One sample, such as `ha_sessions_total` or `points_dropped_total{reason="spool_full"}`.
+    /// The sum of the samples that have this name and at least these labels, such as `ha_sessions_total` or
+    /// `points_dropped_total{reason="spool_full"}`.
     pub fn metric(&self, name: &str) -> u64 {
-        let page = self.get("/metrics").body;
-        let line = page.lines().find_map(|line| line.strip_prefix("ha_ingest_")?.strip_prefix(name)?.strip_prefix(' '));
-        let line = line.unwrap_or_else(|| panic!("no {name} in\n{page}"));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
-        let value = line.parse::<f64>().unwrap() as u64;
+        let value = self.sample(name).round() as u64;
         value
     }
 
-    /// Received, and the sum of all fates.
-    pub fn books(&self) -> (u64, u64) {
-        const FATES: [&str; 6] = [
-            "events_filtered_total",
-            "points_duplicate_suppressed_total",
-            "points_refused_total",
-            "points_written_total",
-            "points_dropped_total",
-            "wal_records",
-        ];
-        let (mut received, mut fates) = (0, 0);
-        for line in self.get("/metrics").body.lines().filter_map(|line| line.strip_prefix("ha_ingest_")) {
-            let (name, value) = line.rsplit_once(' ').unwrap();
-            let name = name.split('{').next().unwrap();
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
-            let count = value.parse::<f64>().unwrap_or_default() as u64;
-            if name == "events_received_total" {
-                received += count;
-            } else if FATES.contains(&name) {
-                fates += count;
-            }
-        }
-        (received, fates)
+    pub fn sample(&self, name: &str) -> f64 {
+        let page = self.get("/metrics").body;
+        sum(&page, name).unwrap_or_else(|| panic!("no {name} in\n{page}"))
+    }
+
+    /// For each target: its name, what is to be explained, and the sum of all fates.
+    pub fn books(&self) -> Vec<(String, i64, i64)> {
+        let page = self.get("/metrics").body;
+        #[expect(clippy::cast_possible_truncation, reason = "counts")]
+        let count = |name: &str| sum(&page, name).unwrap_or_default() as i64;
+        let points = count("events_received_total")
+            - count("events_filtered_total")
+            - count("points_duplicate_suppressed_total")
+            - count("points_refused_total");
+        let names = page.lines().filter_map(|line| {
+            line.strip_prefix("ha_ingest_points_written_total{target=\"")?.split('"').next().map(str::to_owned)
+        });
+        names
+            .map(|target| {
+                let count = |name: &str| count(&format!("{name}{{target=\"{target}\"}}"));
+                let fates = count("points_written_total")
+                    + count("wal_records")
+                    + count("points_dead_lettered_total")
+                    + count("points_expired_total")
+                    + count("points_dropped_total");
+                (target.clone(), points + count("points_recovered_total"), fates)
+            })
+            .collect()
+    }
+
+    pub fn books_balance(&self) -> bool {
+        let books = self.books();
+        assert!(!books.is_empty(), "there is at least one target");
+        books.iter().all(|(_, points, fates)| points == fates)
     }
 
     pub fn wait_until_ready(&mut self) {
@@ -222,16 +231,16 @@ impl Service {
 
     /// SIGTERM, exit code 0 within this time, and books that balance.
     pub fn stop_within(mut self, time: Duration) -> Ended {
-        self.wait_until("the books balance", |service| {
-            let (received, fates) = service.books();
-            received == fates
-        });
+        self.wait_until("the books balance", Self::books_balance);
         let began = Instant::now();
         assert_eq!(self.exit_code(time), Some(0));
         let took = began.elapsed();
         let log = self.log();
-        let last = lines_with(&log, "stopped: ").pop().expect("the last line sums up");
-        assert!(last.contains("unaccounted=0") || last.contains("\"unaccounted\":0"), "{last}");
+        let sums = lines_with(&log, "stopped: ");
+        assert!(!sums.is_empty(), "it sums up at the end: {log}");
+        for sum in sums {
+            assert!(sum.contains("unaccounted=0") || sum.contains("\"unaccounted\":0"), "{sum}");
+        }
         assert!(!log.contains("panicked"), "{log}");
         Ended { log, took }
     }
@@ -239,6 +248,19 @@ impl Service {
     pub fn stop(self) -> Ended {
         self.stop_within(Duration::from_secs(8))
     }
+}
+
+/// The sum of the samples of a page of metrics that have this name and at least these labels. `None` if there is none.
+pub fn sum(page: &str, name: &str) -> Option<f64> {
+    let (name, labels) = name.split_once('{').unwrap_or((name, ""));
+    let labels: Vec<&str> = labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty()).collect();
+    let samples = page.lines().filter_map(|line| {
+        let (metric, value) = line.strip_prefix("ha_ingest_")?.rsplit_once(' ')?;
+        let (known, has) = metric.split_once('{').unwrap_or((metric, ""));
+        let has: Vec<&str> = has.trim_end_matches('}').split(',').collect();
+        (known == name && labels.iter().all(|label| has.contains(label))).then(|| value.parse::<f64>().unwrap())
+    });
+    samples.fold(None, |sum, value| Some(sum.unwrap_or_default() + value))
 }
 
 pub fn lines_with(log: &str, text: &str) -> Vec<String> {

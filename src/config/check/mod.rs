@@ -18,7 +18,8 @@ use super::Machine;
 use super::faults::{Faults, shown};
 use super::options::{self, Options};
 use super::secret::Secret;
-use super::settings::{Breaker, Delivery, Log, Place, Retry, Schema, Settings, Spool, Tls};
+use super::settings::{Breaker, Delivery, Log, Place, Schema, Settings, Spool, Tls};
+use crate::runtime::backoff::Policy;
 
 /// Where the Supervisor mounts the user's certificates.
 const CERTIFICATES: &str = "/ssl";
@@ -80,7 +81,7 @@ fn delivery(typed: &options::Delivery, faults: &mut Faults) -> Delivery {
         batch_points: not_zero(whole("delivery.batch_points", typed.batch_points, 1..=100_000, faults)),
         batch_bytes: BATCH_BYTES,
         compression: typed.compression,
-        retry: Retry { initial: milliseconds(initial), max: milliseconds(max) },
+        retry: Policy { first: milliseconds(initial), longest: milliseconds(max) },
         request_timeout: Duration::from_secs(
             whole("delivery.request_timeout_seconds", typed.request_timeout_seconds, 1..=600, faults).into(),
         ),
