@@ -62,12 +62,13 @@ pub(super) async fn run(flags: &Flags, wishes: cli::Demo) -> anyhow::Result<Exit
     let run_for = wishes.seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
     service::run(settings, doors, Arc::clone(&board), signals, Extra { group: Some(extra), run_for }).await?;
 
-    let books = board.snapshot(Instant::now(), clock::now()).books;
+    let seen = board.snapshot(Instant::now(), clock::now());
+    let books = &seen.targets[0].books;
     println!(
         "Stopped. {} events received, {} points in the files, {} lost.",
-        books.received,
+        seen.arrivals.received(),
         books.stored,
-        lost(&books)
+        books.dropped() + books.expired + books.set_aside()
     );
     println!("Read them with:  gzip -dc {}/*.lp.gz | tail", archive.display());
     Ok(Exit::Done)
@@ -94,24 +95,21 @@ async fn tick(board: Arc<Board>, home: Handle, mut pipeline: Pipeline, stop: Can
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let books = board.snapshot(Instant::now(), clock::now()).books;
-        let rate = (books.received - before) / TICK.as_secs();
-        before = books.received;
+        let seen = board.snapshot(Instant::now(), clock::now());
+        let (received, books) = (seen.arrivals.received(), &seen.targets[0].books);
+        let rate = (received - before) / TICK.as_secs();
+        before = received;
         println!(
             "{:>8} received ({rate}/s)  {:>8} written  {:>6} held  {:>6} filtered",
-            books.received,
+            received,
             books.stored,
             books.held,
-            books.filtered.iter().map(|(_, count)| count).sum::<u64>(),
+            seen.arrivals.filtered.iter().map(|(_, count)| count).sum::<u64>(),
         );
         if let Some(line) = newest(&home).and_then(|change| shown(&mut pipeline, change)) {
             println!("         {line}");
         }
     }
-}
-
-fn lost(books: &crate::status::snapshot::Books) -> u64 {
-    books.lost.iter().map(|(_, count)| count).sum()
 }
 
 /// The state that changed last.

@@ -20,7 +20,6 @@ use crate::runtime::clock;
 use crate::runtime::group::{self, Group};
 use crate::runtime::repeats::{Repeats, Worth};
 use crate::runtime::signal::StopSignals;
-use crate::spool::Bounds;
 use crate::spool::shared::Shared;
 use crate::status::board::Board;
 use crate::web::{self, Surface};
@@ -206,10 +205,7 @@ fn sum_up(board: &Board) {
 }
 
 fn open_spool(settings: &Settings, board: &Arc<Board>) -> anyhow::Result<Shared> {
-    let settings::Spool { durability, disk_bytes, memory_bytes } = settings.spool;
-    let bounds = Bounds { memory_bytes, disk_bytes: disk_bytes.get(), durability };
-    board.spool.limit_bytes.set(disk_bytes.get());
-    Ok(Shared::open(&settings.place.data_dir.join("spool"), bounds, Arc::clone(board))?)
+    Ok(Shared::open(&settings.place.data_dir.join("spool"), settings.spool, Arc::clone(board))?)
 }
 
 /// Dead letters are written at once and made sure of now and then: each time would wear out a memory card.

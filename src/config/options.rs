@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
-use super::settings::{Api, Compression, Durability, LogFormat, MeasurementFrom};
+use super::settings::{Api, Compression, LogFormat, MeasurementFrom};
+use crate::spool::Durability;
 
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

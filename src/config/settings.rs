@@ -1,7 +1,7 @@
 //! What is true once the options were checked. Each part of the program receives its own slice.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use url::Url;
 
 use super::secret::Secret;
 use crate::runtime::backoff::Policy;
+use crate::spool::Bounds;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -21,7 +22,7 @@ pub struct Settings {
     pub filter: Filter,
     pub schema: Schema,
     pub delivery: Delivery,
-    pub spool: Spool,
+    pub spool: Bounds,
     pub place: Place,
 }
 
@@ -178,21 +179,4 @@ pub struct Breaker {
     /// So many in a row open it.
     pub failures: NonZeroU32,
     pub open_for: Duration,
-}
-
-/// How what is not yet in every target is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spool {
-    pub durability: Durability,
-    pub disk_bytes: NonZeroU64,
-    pub memory_bytes: NonZeroUsize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Durability {
-    /// Nothing goes to the disk while every target keeps up.
-    Balanced,
-    /// Everything goes to the disk, a second after it came at the latest.
-    Strict,
 }

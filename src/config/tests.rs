@@ -10,7 +10,8 @@ use proptest::prelude::{ProptestConfig, any, proptest};
 use serde_json::json;
 
 use super::place::Flags;
-use super::settings::{Api, Compression, Durability, LogFormat, MeasurementFrom, Server, Settings, Target};
+use super::settings::{Api, Compression, LogFormat, MeasurementFrom, Server, Settings, Target};
+use crate::spool::Durability;
 use super::{Invalid, Machine, assemble};
 
 /// A machine with these files and variables; `options` is the Supervisor's options file.
@@ -93,7 +94,7 @@ fn without_any_option_the_service_starts_and_waits() {
     assert_eq!((delivery.batch_points.get(), delivery.batch_bytes.get()), (5000, 1 << 20));
     assert_eq!(delivery.compression, Compression::Gzip);
     assert_eq!(delivery.request_timeout, Duration::from_secs(30));
-    assert_eq!((delivery.retry.initial, delivery.retry.max), (Duration::from_millis(500), Duration::from_mins(1)));
+    assert_eq!((delivery.retry.first, delivery.retry.longest), (Duration::from_millis(500), Duration::from_mins(1)));
     assert_eq!(delivery.requests_per_second, None);
     assert_eq!((delivery.breaker.failures.get(), delivery.breaker.open_for), (5, Duration::from_secs(30)));
     let spool = settings.spool;

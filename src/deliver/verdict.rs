@@ -312,7 +312,7 @@ mod tests {
     use super::{Certainty, Others, SizeLimit, Verdict, judge, retry_after};
     use crate::influx::reply::Reply;
     use crate::influx::{Answer, Dialect, Fault};
-    use crate::model::fate::{Rejection, SetAside};
+    use crate::model::fate::Rejection;
     use crate::model::record::Batch;
     use crate::model::record::Record;
     use crate::model::time::Timestamp;

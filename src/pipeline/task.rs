@@ -37,6 +37,13 @@ struct Lines {
     places: Vec<Place>,
 }
 
+/// Where a line is, and what it tells of.
+struct Place {
+    time: Timestamp,
+    context: Option<ContextId>,
+    bytes: Range<usize>,
+}
+
 fn shape(pipeline: &mut Pipeline, events: &[Event], lines: &mut Lines, spool: &Shared, board: &Board) {
     lines.bytes.clear();
     lines.places.clear();

@@ -6,7 +6,7 @@
 
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -21,15 +21,13 @@ use crate::runtime::alive::beating;
 use crate::runtime::clock;
 use crate::runtime::repeats::{Ended, Repeats, Worth};
 use crate::status::board::{Board, TargetBoard};
+use crate::status::snapshot::Degraded;
 
 use super::storage::Disk;
-use super::{Bounds, Held, Limits, OpenError, Spool};
+use super::{Bounds, DiskUse, Finding, Held, IoError, Limits, Lost, OpenError, Recovered, Spool, Synced};
 
 /// How often it is looked whether something has to go to the disk.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// After the disk refused, it is not asked again for so long.
-const DISK_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long whoever appends waits for a disk that is busy, before the oldest records make room.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,12 +38,439 @@ pub struct Shared(Arc<Inner>);
 
 struct Inner {
     spool: Spool<Disk>,
-    /// Wakes the reader of each target.
-    arrived: Vec<Notify>,
+    memory_bytes: usize,
+    /// Per reader.
+    desks: Vec<Desk>,
     /// Memory fills up: the disk has to help.
     pressed: Notify,
     /// The disk has helped.
     relieved: Notify,
     board: Arc<Board>,
+    /// Of the disk, by what it says.
     trouble: Mutex<Repeats<String>>,
+}
+
+/// What is kept for one reader.
+struct Desk {
+    arrived: Notify,
+    target: Arc<TargetBoard>,
+    /// What the board already shows as lost.
+    shown: Mutex<Lost>,
+    /// Records that went, by the reason that is told.
+    losses: Mutex<Repeats<Dropped>>,
+}
+
+/// The spool as one target sees it. For one task at a time.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Shared,
+    reader: super::Reader,
+}
+
+impl Shared {
+    /// Opens the folder, and finds what an earlier run left. One reader for each target of the board.
+    pub fn open(folder: &Path, bounds: Bounds, board: Arc<Board>) -> Result<Self, OpenError> {
+        let names: Vec<&str> = board.targets.iter().map(|target| target.name.as_str()).collect();
+        let (spool, recovered) = Spool::open(Disk::new(folder), bounds, &names)?;
+        let desk = |target: &Arc<TargetBoard>| Desk {
+            arrived: Notify::new(),
+            target: Arc::clone(target),
+            shown: Mutex::default(),
+            losses: Mutex::default(),
+        };
+        let shared = Self(Arc::new(Inner {
+            spool,
+            memory_bytes: bounds.memory_bytes.get(),
+            desks: board.targets.iter().map(desk).collect(),
+            pressed: Notify::new(),
+            relieved: Notify::new(),
+            trouble: Mutex::default(),
+            board,
+        }));
+        shared.0.board.spool.update(|spool| spool.limit_bytes = bounds.disk_bytes.get());
+        shared.tell_what_was_found(&recovered);
+        shared.show_disk();
+        Ok(shared)
+    }
+
+    #[must_use]
+    pub fn reader(&self, reader: super::Reader) -> Reader {
+        Reader { shared: self.clone(), reader }
+    }
+
+    /// Never waits. The iterator should only hand over what is already there.
+    pub fn append<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) {
+        let inner = &self.0;
+        let _ = inner.spool.append(records, Instant::now());
+        if self.is_pressed() {
+            inner.pressed.notify_one();
+        }
+        for (reader, desk) in inner.desks.iter().enumerate() {
+            self.show(reader);
+            desk.arrived.notify_one();
+        }
+    }
+
+    /// Returns when there is room in memory for more; at once if the disk is no help, and after some seconds whatever
+    /// happens: then the oldest records make room.
+    pub async fn room(&self) {
+        let inner = &self.0;
+        let relieved = async {
+            while inner.spool.memory_bytes() > inner.memory_bytes / 8 * 7 && !inner.board.spool.is_degraded() {
+                inner.relieved.notified().await;
+            }
+        };
+        let _ = timeout(PATIENCE, relieved).await;
+    }
+
+    /// Keeps records on disk as the durability asks for, until `stop`; then brings everything there that is in memory.
+    pub async fn keep(self, stop: CancellationToken) {
+        let work = async {
+            loop {
+                let due_in = self.0.spool.due_in(Instant::now()).unwrap_or(LOOK).min(LOOK);
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = sleep(due_in) => {}
+                    () = self.0.pressed.notified() => {}
+                }
+                if self.0.spool.is_due(Instant::now()) {
+                    self.on_disk(Spool::sync).await;
+                }
+            }
+            self.on_disk(Spool::close).await;
+        };
+        // The disk may take as long as it likes: nothing that a restart would mend.
+        beating(|| self.0.board.beat("spool", Instant::now()), work).await;
+    }
+
+    /// Gives up what is in memory alone, and counts it. Nothing, if the disk took everything at the end.
+    #[must_use]
+    pub fn abandon(&self) -> u64 {
+        let mut most = 0;
+        for (reader, desk) in self.0.desks.iter().enumerate() {
+            let Held { records, backlog_records, .. } = self.0.spool.held(reader);
+            let lost = self.0.spool.not_on_disk(reader);
+            desk.target.books.dropped.add(Dropped::Stopped, lost);
+            desk.target.books.held.set(records - lost);
+            desk.target.backlog.records.set(backlog_records);
+            most = most.max(lost);
+        }
+        most
+    }
+
+    fn is_pressed(&self) -> bool {
+        self.0.spool.memory_bytes() > self.0.memory_bytes / 2
+    }
+
+    async fn on_disk(&self, work: fn(&Spool<Disk>, Instant) -> Result<Synced, IoError>) {
+        let shared = self.clone();
+        let done = spawn_blocking(move || work(&shared.0.spool, Instant::now())).await;
+        let inner = &self.0;
+        match done.expect("the spool does not panic") {
+            Ok(synced) => {
+                inner.board.spool.update(|spool| synced.syncs.iter().for_each(|took| spool.sync_seconds.add(*took)));
+                self.healed();
+            }
+            Err(err) => self.failed(&err),
+        }
+        self.show_disk();
+        (0..inner.desks.len()).for_each(|reader| self.show(reader));
+        inner.relieved.notify_one();
+    }
+
+    fn failed(&self, error: &IoError) {
+        let now = clock::now();
+        let words = format!("{error}: points wait in memory only; see to the disk of the data folder");
+        let degraded = self.0.spool.disk_use().degraded;
+        self.0.board.spool.update(|spool| {
+            let since = spool.degraded.as_ref().map_or(now, |before| before.since);
+            spool.degraded = degraded.then(|| Degraded { since, words: words.clone() });
+        });
+        match lock(&self.0.trouble).failed(error.to_string(), Instant::now()) {
+            Worth::First => error!("spool: {words}"),
+            Worth::Again { failures, lasts } => {
+                warn!("spool: still failing, {failures} times in {} min: {words}", lasts.as_secs() / 60);
+            }
+            Worth::Nothing => {}
+        }
+    }
+
+    fn healed(&self) {
+        if self.0.spool.disk_use().degraded {
+            return;
+        }
+        self.0.board.spool.update(|spool| spool.degraded = None);
+        if let Some(Ended { failures, .. }) = lock(&self.0.trouble).recovered(Instant::now()) {
+            info!("spool: the disk takes points again, after {failures} attempts that failed");
+        }
+    }
+
+    fn tell_what_was_found(&self, recovered: &Recovered) {
+        for (desk, found) in self.0.desks.iter().zip(&recovered.readers) {
+            let (name, books) = (&desk.target.name, &desk.target.books);
+            books.recovered.add(found.records + found.missing);
+            books.dropped.add(Dropped::Damaged, found.missing);
+            if found.records > 0 {
+                info!(target_name = name, "{name}: {} points of an earlier run wait on disk", found.records);
+            }
+            if found.missing > 0 {
+                error!(target_name = name, "{name}: {} points of an earlier run are gone from the disk", found.missing);
+            }
+        }
+        for (name, records) in recovered.dropped_readers.iter().filter(|(_, records)| *records > 0) {
+            warn!("{records} points waited for `{name}`, which is no longer configured: they are given up");
+        }
+        for finding in &recovered.findings {
+            match finding {
+                Finding::ReadOnly { why } => {
+                    let degraded = Degraded { since: clock::now(), words: finding.to_string() };
+                    self.0.board.spool.update(|spool| spool.degraded = Some(degraded));
+                    lock(&self.0.trouble).failed(why.clone(), Instant::now());
+                    error!("spool: {finding}; points wait in memory only");
+                }
+                _ => warn!("spool: {finding}"),
+            }
+        }
+        (0..self.0.desks.len()).for_each(|reader| self.show(reader));
+    }
+
+    /// Brings the board up to date with what a reader lacks and lost. Both are of one moment.
+    fn show(&self, reader: super::Reader) {
+        let desk = &self.0.desks[reader];
+        let mut shown = lock(&desk.shown);
+        let Held { records, backlog_records, oldest, lost } = self.0.spool.held(reader);
+        let target = &desk.target;
+        target.books.held.set(records);
+        target.backlog.records.set(backlog_records);
+        if let Some(oldest) = oldest {
+            target.backlog.oldest.set(oldest);
+        }
+        if let Some(watermark) = self.0.spool.watermark(reader) {
+            target.backlog.watermark.set(watermark);
+        }
+        if lost != *shown {
+            let more = [
+                (Dropped::SpoolFull, lost.spool_full - shown.spool_full),
+                (Dropped::MemoryFull, lost.memory_full - shown.memory_full),
+                (Dropped::Damaged, lost.damaged - shown.damaged),
+            ];
+            *shown = lost;
+            for (reason, count) in more.into_iter().filter(|(_, count)| *count > 0) {
+                target.books.dropped.add(reason, count);
+                desk.tell_loss(reason, count);
+            }
+        }
+        self.0.board.spool.update(|spool| spool.memory_bytes = self.0.spool.memory_bytes() as u64);
+    }
+
+    fn show_disk(&self) {
+        let disk = self.0.spool.disk_use();
+        self.0.board.spool.update(|spool| {
+            spool.disk_bytes = disk.bytes;
+            spool.written_bytes = disk.written_bytes;
+            spool.syncs = disk.syncs;
+            spool.damaged = disk.corrupt_records;
+            spool.errors =
+                DiskUse::OPERATIONS.iter().map(|operation| (operation.label(), disk.errors(*operation))).collect();
+        });
+    }
+}
+
+impl Desk {
+    /// Once in ten minutes: at the limit each record makes another one go.
+    fn tell_loss(&self, reason: Dropped, count: u64) {
+        let name = &self.target.name;
+        if lock(&self.losses).failed(reason, Instant::now()) == Worth::Nothing {
+            return;
+        }
+        match reason {
+            Dropped::SpoolFull => warn!(
+                target_name = name,
+                "{name}: the disk space for points that wait is full: the oldest are dropped and counted until the database \
+                 takes them; a larger `delivery.spool_megabytes` holds more"
+            ),
+            Dropped::MemoryFull => warn!(
+                target_name = name,
+                "{name}: the memory for points that wait is full and the disk does not take them: the oldest are dropped \
+                 and counted"
+            ),
+            _ => error!(target_name = name, "{name}: {count} points could not be read back from the disk, and are counted"),
+        }
+    }
+}
+
+impl Reader {
+    #[must_use]
+    pub fn target(&self) -> &Arc<TargetBoard> {
+        &self.desk().target
+    }
+
+    /// Returns when there is a record.
+    pub async fn wait(&self) {
+        while self.held().records == 0 {
+            self.desk().arrived.notified().await;
+        }
+    }
+
+    /// Returns when [`Self::is_full`].
+    pub async fn until_full(&self, limits: Limits) {
+        while !self.is_full(limits) {
+            self.desk().arrived.notified().await;
+        }
+    }
+
+    #[must_use]
+    pub fn is_full(&self, limits: Limits) -> bool {
+        self.spool().is_full(self.reader, limits)
+    }
+
+    /// How long the oldest record in memory has been waiting.
+    #[must_use]
+    pub fn live_waits_for(&self) -> Option<Duration> {
+        self.spool().live_waits_since(self.reader).map(|since| since.elapsed())
+    }
+
+    #[must_use]
+    pub fn peek_live(&self, limits: Limits) -> Option<Batch> {
+        self.spool().peek_live(self.reader, limits)
+    }
+
+    /// `None`: there is nothing that can be read now. What is damaged is counted, and a disk that does not answer is told.
+    pub async fn peek_backlog(&self, limits: Limits) -> Option<Batch> {
+        let this = self.clone();
+        let peeked = spawn_blocking(move || this.spool().peek_backlog(this.reader, limits)).await;
+        let peeked = peeked.expect("the spool does not panic");
+        self.shared.show(self.reader);
+        match peeked {
+            Ok(batch) => batch,
+            Err(err) => {
+                self.shared.failed(&err);
+                self.shared.show_disk();
+                None
+            }
+        }
+    }
+
+    /// Those of these ids that the target still lacks.
+    #[must_use]
+    pub fn still_held(&self, ids: RangeInclusive<u64>) -> Vec<Range<u64>> {
+        self.spool().still_pending(self.reader, ids)
+    }
+
+    /// As [`Spool::release`]. What became of the records is for the caller to count.
+    #[must_use]
+    pub fn release(&self, ids: RangeInclusive<u64>) -> Vec<Range<u64>> {
+        let released = self.spool().release(self.reader, ids);
+        self.shared.show(self.reader);
+        released
+    }
+
+    #[must_use]
+    pub fn held(&self) -> Held {
+        self.spool().held(self.reader)
+    }
+
+    fn spool(&self) -> &Spool<Disk> {
+        &self.shared.0.spool
+    }
+
+    fn desk(&self) -> &Desk {
+        &self.shared.0.desks[self.reader]
+    }
+}
+
+/// What is behind these locks is whole after each statement.
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::{NonZeroU64, NonZeroUsize};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use tempfile::TempDir;
+    use tokio_util::sync::CancellationToken;
+
+    use super::Shared;
+    use crate::model::fate::Dropped;
+    use crate::model::record::Record;
+    use crate::model::time::Timestamp;
+    use crate::spool::{Bounds, Durability, Limits};
+    use crate::status::board::Board;
+
+    const LIMITS: Limits = Limits { records: NonZeroUsize::MAX, bytes: NonZeroUsize::MAX };
+
+    fn open(folder: &TempDir, memory_bytes: usize) -> (Shared, Arc<Board>) {
+        let board = Arc::new(Board::of(&["influxdb", "mirror_1"], Instant::now(), Timestamp::from_micros(0)));
+        let bounds = Bounds {
+            memory_bytes: NonZeroUsize::new(memory_bytes).unwrap(),
+            disk_bytes: NonZeroU64::new(1 << 20).unwrap(),
+            durability: Durability::Balanced,
+        };
+        (Shared::open(folder.path(), bounds, Arc::clone(&board)).unwrap(), board)
+    }
+
+    fn record(bytes: &[u8]) -> Record<'_> {
+        Record { time: Timestamp::from_micros(7), context: None, bytes }
+    }
+
+    #[tokio::test]
+    async fn a_waiting_reader_is_woken_by_a_record_that_came_before_or_after() {
+        let folder = TempDir::new().unwrap();
+        let (spool, _) = open(&folder, 1 << 20);
+        let reader = spool.reader(0);
+        spool.append([record(b"a")]);
+        reader.wait().await;
+        assert_eq!(reader.release(0..=0), [0..1]);
+        let ((), ()) = tokio::join!(reader.wait(), async { spool.append([record(b"b")]) });
+    }
+
+    #[tokio::test]
+    async fn what_one_target_lacks_at_the_end_is_there_at_the_next_start_and_on_the_board() {
+        let folder = TempDir::new().unwrap();
+        let (spool, board) = open(&folder, 1 << 20);
+        spool.append([record(b"a"), record(b"b")]);
+        assert_eq!((board.targets[0].books.held.get(), board.targets[1].books.held.get()), (2, 2));
+        assert_eq!(spool.reader(0).release(0..=1), [0..2]);
+        let stop = CancellationToken::new();
+        stop.cancel();
+        spool.clone().keep(stop).await;
+        assert_eq!(spool.abandon(), 0);
+        drop(spool);
+
+        let (spool, board) = open(&folder, 1 << 20);
+        let books = |at: usize| (board.targets[at].books.recovered.get(), board.targets[at].books.held.get());
+        assert_eq!((books(0), books(1)), ((0, 0), (2, 2)));
+        assert_eq!(board.targets[1].backlog.watermark.get(), Some(Timestamp::from_micros(7)));
+        assert!(spool.reader(1).peek_live(LIMITS).is_none());
+        assert_eq!(spool.reader(1).peek_backlog(LIMITS).await.unwrap().bytes(), b"ab");
+    }
+
+    #[tokio::test]
+    async fn without_a_disk_the_oldest_in_memory_go_and_the_end_counts_the_rest() {
+        let folder = TempDir::new().unwrap();
+        // A file where the folder should be.
+        std::fs::write(folder.path().join("spool"), "").unwrap();
+        let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
+        let memory_bytes = NonZeroUsize::new(4_000).unwrap();
+        let bounds = Bounds { memory_bytes, disk_bytes: NonZeroU64::MAX, durability: Durability::Balanced };
+        let spool = Shared::open(&folder.path().join("spool"), bounds, Arc::clone(&board)).unwrap();
+        assert!(board.spool.is_degraded());
+        for _ in 0..100 {
+            spool.append([record(&[b'x'; 100])]);
+        }
+        let began = Instant::now();
+        spool.room().await;
+        assert!(began.elapsed() < Duration::from_secs(1), "there is no disk to wait for");
+        let books = &board.targets[0].books;
+        let (held, dropped) = (books.held.get(), books.dropped.of(Dropped::MemoryFull));
+        assert_eq!(held + dropped, 100);
+        assert!(held > 10 && dropped > 10, "{held} {dropped}");
+        let stop = CancellationToken::new();
+        stop.cancel();
+        spool.clone().keep(stop).await;
+        assert_eq!((spool.abandon(), books.held.get(), books.dropped.of(Dropped::Stopped)), (held, 0, held));
+    }
 }

@@ -11,8 +11,7 @@ use crate::model::fate::{Dropped, Filtered, Reason, Refused, SetAside, Unreadabl
 use crate::model::time::Timestamp;
 
 use super::snapshot::{
-    Arrivals, Backlog, Books, Circuit, Degraded, DiskOperation, Hass, Histogram, Link, LinkState, Snapshot, Spool,
-    Target, Writes,
+    Arrivals, Backlog, Books, Circuit, Hass, Histogram, Link, LinkState, Snapshot, Spool, Target, Writes,
 };
 
 /// One for the whole service, shared by reference.
@@ -80,7 +79,7 @@ impl Board {
             hass: self.hass.snapshot(),
             targets,
             arrivals: self.arrivals.snapshot(),
-            spool: self.spool.snapshot(),
+            spool: lock(&self.spool.0).clone(),
             dead_letters: self.dead_letters.kept.get(),
             dead_letters_evicted: self.dead_letters.evicted.get(),
             tasks: lock(&self.beats)
@@ -384,71 +383,22 @@ impl BacklogBoard {
 }
 
 /// The spool as a whole.
-pub struct SpoolBoard {
-    pub memory_bytes: Gauge,
-    pub disk_bytes: Gauge,
-    pub limit_bytes: Gauge,
-    pub written_bytes: Counter,
-    pub syncs: Counter,
-    pub errors: ByReason<DiskOperation>,
-    /// Records and torn ends that could not be read back.
-    pub damaged: Counter,
-    degraded: Mutex<Option<Degraded>>,
-    sync_seconds: Mutex<Histogram>,
-}
+pub struct SpoolBoard(Mutex<Spool>);
 
 impl Default for SpoolBoard {
     fn default() -> Self {
-        Self {
-            memory_bytes: Gauge::default(),
-            disk_bytes: Gauge::default(),
-            limit_bytes: Gauge::default(),
-            written_bytes: Counter::default(),
-            syncs: Counter::default(),
-            errors: ByReason::default(),
-            damaged: Counter::default(),
-            degraded: Mutex::default(),
-            sync_seconds: Mutex::new(Histogram::with_bounds(&BOUNDS)),
-        }
+        Self(Mutex::new(Spool { sync_seconds: Histogram::with_bounds(&BOUNDS), ..Spool::default() }))
     }
 }
 
 impl SpoolBoard {
-    /// The disk was told to make sure, and did.
-    pub fn synced(&self, took: Duration) {
-        self.syncs.add(1);
-        lock(&self.sync_seconds).add(took);
-    }
-
-    /// The disk does not take records. `words`: why, and what to do.
-    pub fn degraded(&self, words: &str, now: Timestamp) {
-        let mut degraded = lock(&self.degraded);
-        let since = degraded.as_ref().map_or(now, |before| before.since);
-        *degraded = Some(Degraded { since, words: words.to_owned() });
-    }
-
-    /// It does again.
-    pub fn healed(&self) {
-        *lock(&self.degraded) = None;
+    pub fn update(&self, change: impl FnOnce(&mut Spool)) {
+        change(&mut lock(&self.0));
     }
 
     #[must_use]
     pub fn is_degraded(&self) -> bool {
-        lock(&self.degraded).is_some()
-    }
-
-    fn snapshot(&self) -> Spool {
-        Spool {
-            memory_bytes: self.memory_bytes.get(),
-            disk_bytes: self.disk_bytes.get(),
-            limit_bytes: self.limit_bytes.get(),
-            written_bytes: self.written_bytes.get(),
-            syncs: self.syncs.get(),
-            errors: self.errors.get(),
-            damaged: self.damaged.get(),
-            degraded: lock(&self.degraded).clone(),
-            sync_seconds: lock(&self.sync_seconds).clone(),
-        }
+        lock(&self.0).degraded.is_some()
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::model::fate::reasons;
 use crate::model::time::Timestamp;
 
 #[derive(Debug, Clone)]
@@ -201,7 +200,9 @@ pub struct Spool {
     pub limit_bytes: u64,
     pub written_bytes: u64,
     pub syncs: u64,
+    /// By what was asked of the disk.
     pub errors: Vec<(&'static str, u64)>,
+    /// Records and torn ends that could not be read back.
     pub damaged: u64,
     /// Set while the disk does not take records.
     pub degraded: Option<Degraded>,
@@ -214,17 +215,6 @@ pub struct Degraded {
     pub since: Timestamp,
     /// Why, and what to do.
     pub words: String,
-}
-
-reasons! {
-    /// What the spool asked of the disk: the label `op` of the metrics.
-    DiskOperation {
-        Open = "open",
-        Read = "read",
-        Write = "write",
-        Sync = "sync",
-        Remove = "remove",
-    }
 }
 
 /// What the delivery to the target counted.

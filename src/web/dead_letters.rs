@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
-use serde_json::json;
 use tokio::task::spawn_blocking;
 use warp::http::StatusCode;
 use warp::reply::Response;
@@ -40,7 +39,7 @@ pub(super) async fn list(from: Option<SocketAddr>, query: Query, letters: Store)
     let listed: Result<_, std::io::Error> = listed.await.expect("the store does not panic");
     Ok(match listed {
         Ok((letters, count)) => {
-            let kept = json!({ "kept": count.letters, "unreadable": count.unreadable, "letters": letters });
+            let kept = serde_json::json!({ "kept": count.letters, "unreadable": count.unreadable, "letters": letters });
             json(StatusCode::OK, &kept)
         }
         Err(err) => problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("the dead letters cannot be read: {err}")),

@@ -65,7 +65,7 @@ pub(super) fn ready(seen: &Snapshot) -> Ready {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Dependency {
-    name: Box<str>,
+    pub(super) name: Box<str>,
     state: LinkState,
     since: String,
     detail: String,
@@ -131,7 +131,8 @@ fn source(seen: &Snapshot) -> Dependency {
 
 fn destination(seen: &Snapshot, target: &Target) -> Dependency {
     let Target { link, circuit, books, backlog, writes, .. } = target;
-    let waiting_bytes = seen.spool.memory_bytes + seen.spool.disk_bytes;
+    // The spool does not know whose bytes they are.
+    let waiting_bytes = if books.held == 0 { 0 } else { seen.spool.memory_bytes + seen.spool.disk_bytes };
     let delivery = Delivery {
         circuit: *circuit,
         unaccounted: i64::try_from(seen.unaccounted(target)).unwrap_or(i64::MAX),

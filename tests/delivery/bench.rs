@@ -1,11 +1,11 @@
 //! A spool, a delivery and their books.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ha_ingestor::config::secret::Secret;
-use ha_ingestor::config::settings::{self, Api, Breaker, Compression, Durability, Tls};
+use ha_ingestor::config::settings::{self, Api, Breaker, Compression, Tls};
 use ha_ingestor::dead_letters::{LIMIT_BYTES, Store};
 use ha_ingestor::deliver;
 use ha_ingestor::influx::Target;
@@ -14,7 +14,7 @@ use ha_ingestor::model::record::Record;
 use ha_ingestor::model::time::Timestamp;
 use ha_ingestor::runtime::backoff::Policy;
 use ha_ingestor::runtime::group::{Group, shut_down};
-use ha_ingestor::spool::Bounds;
+use ha_ingestor::spool::{Bounds, Durability};
 use ha_ingestor::spool::shared::Shared;
 use ha_ingestor::status::board::{Board, TargetBoard};
 use ha_ingestor::status::snapshot::{Books, Circuit, Link, Snapshot, Writes};
@@ -125,7 +125,7 @@ impl Bench {
     ) -> Self {
         let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
         let memory_bytes = NonZeroUsize::new(memory).unwrap();
-        let bounds = Bounds { memory_bytes, disk_bytes: 64 << 20, durability: Durability::Balanced };
+        let bounds = Bounds { memory_bytes, disk_bytes: NonZeroU64::new(64 << 20).unwrap(), durability: Durability::Balanced };
         let spool = Shared::open(&folder.path().join("spool"), bounds, Arc::clone(&board)).unwrap();
         let letters = Store::open(folder.path().join("dead-letters"), LIMIT_BYTES);
         let open = Target::open(target, &delivery).unwrap();

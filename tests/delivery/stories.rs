@@ -1,13 +1,13 @@
 //! What becomes of the records when a server answers well, badly, or not at all.
 
 use std::collections::HashSet;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ha_ingestor::config::secret::Secret;
 use ha_ingestor::config::settings::{Api, Compression, Target};
-use ha_ingestor::status::snapshot::LinkState;
+use ha_ingestor::status::snapshot::{Circuit, LinkState};
 
 use crate::bench::{Bench, delivery, server, until};
 use crate::fake::{Fake, Reaction, Request, answer};
@@ -405,7 +405,7 @@ async fn the_end_sends_what_is_left() {
 }
 
 #[tokio::test]
-async fn the_end_does_not_wait_for_a_dead_server_and_counts_what_is_lost() {
+async fn the_end_does_not_wait_for_a_dead_server_and_the_next_start_delivers() {
     // A listener that nobody serves: connected, and then silence.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let refused = "http://127.0.0.1:1".to_owned();
@@ -413,28 +413,117 @@ async fn the_end_does_not_wait_for_a_dead_server_and_counts_what_is_lost() {
     let budget = Duration::from_millis(300);
     for url in [format!("http://{}", silent.local_addr().unwrap()), refused, locked.url.clone()] {
         let bench = Bench::start_with_flush(&lines(10), server(&url, Api::V1), delivery(), budget);
+        let folder = bench.folder();
         let began = Instant::now();
         let end = bench.end().await;
         assert!(began.elapsed() < budget + Duration::from_secs(1), "{url}: {:?}", began.elapsed());
-        assert_eq!((end.books.stored, end.books.lost.last().unwrap()), (0, &("stopped", 10)), "{url}");
+        assert_eq!((end.books.stored, end.books.held), (0, 10), "{url}");
+
+        let fake = Fake::start(|_| answer(204, "")).await;
+        let target = Target::Server(server(&fake.url, Api::V1));
+        let none: [&str; 0] = [];
+        let bench = Bench::start_in(folder, &target, &none, delivery(), budget, 1 << 20);
+        bench.until_empty().await;
+        assert_eq!(fake.requests()[0].lines, lines(10));
+        let end = bench.end().await;
+        assert_eq!((end.books.recovered, end.books.stored), (10, 10), "{url}");
     }
 }
 
 #[tokio::test]
-async fn a_full_spool_loses_the_oldest_and_the_books_still_balance() {
+async fn more_than_memory_holds_waits_on_disk_and_arrives() {
     let mut answered = 0;
     let fake = Fake::start(move |_| {
         answered += 1;
         if answered == 1 { answer(503, "") } else { answer(204, "") }
     })
     .await;
-    let mut bench = Bench::start_with_memory(&lines(50), server(&fake.url, Api::V1), delivery(), 4_000);
-    tokio::task::yield_now().await;
-    bench.append(&lines(100));
+    let mut bench = Bench::start_with_memory(&lines(50), server(&fake.url, Api::V1), delivery(), 32_000);
+    for _ in 0..20 {
+        bench.append(&lines(50));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     bench.until_empty().await;
-    let lost = bench.lost("spool_full");
-    assert!(lost > 50, "{lost}");
-    assert_eq!(bench.end().await.books.stored, 150 - lost);
+    assert_eq!(bench.end().await.books.stored, 50 * 21);
+}
+
+#[tokio::test]
+async fn what_happens_now_goes_before_the_backlog() {
+    let is_open = Arc::new(Mutex::new(false));
+    let seen_by_server = Arc::clone(&is_open);
+    let fake =
+        Fake::start(move |_| if *seen_by_server.lock().unwrap() { answer(204, "") } else { answer(503, "") }).await;
+    let url = fake.url.clone();
+    let budget = Duration::from_millis(100);
+    let bench = Bench::start_with_flush(&lines(100), server(&url, Api::V1), delivery(), budget);
+    let folder = bench.folder();
+    assert_eq!(bench.end().await.books.held, 100);
+
+    *is_open.lock().unwrap() = true;
+    let mut settings = delivery();
+    settings.batch_points = NonZeroUsize::new(10).unwrap();
+    let target = Target::Server(server(&url, Api::V1));
+    let before = fake.requests().len();
+    let bench = Bench::start_in(folder, &target, &["now v=1 5"], settings, budget, 1 << 20);
+    bench.until_empty().await;
+    let requests = fake.requests();
+    let after: Vec<&str> = requests[before..].iter().map(|request| request.lines[0].as_str()).collect();
+    assert_eq!(after[0], "now v=1 5");
+    assert_eq!(after[1..], lines(100).iter().step_by(10).map(String::as_str).collect::<Vec<_>>()[..], "oldest first");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn the_breaker_opens_and_probes_with_few_lines() {
+    let well = Arc::new(Mutex::new(false));
+    let server_is_well = Arc::clone(&well);
+    let fake =
+        Fake::start(move |_| if *server_is_well.lock().unwrap() { answer(204, "") } else { answer(503, "") }).await;
+    let bench = Bench::start(&lines(100), server(&fake.url, Api::V1), delivery());
+    until("it opens", || bench.snapshot().circuit == Circuit::Open).await;
+    assert_eq!(fake.requests().len(), 5, "as many as the options say");
+    *well.lock().unwrap() = true;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(fake.requests().len(), 5, "none is made meanwhile");
+    bench.skip_to_probe().await;
+    bench.until_empty().await;
+    let sizes: Vec<usize> = fake.requests()[5..].iter().map(|request| request.lines.len()).collect();
+    assert_eq!(sizes, [10, 90]);
+    let end = bench.end().await;
+    assert_eq!((end.circuit, end.books.stored), (Circuit::Closed, 100));
+}
+
+#[tokio::test]
+async fn no_more_requests_are_made_than_the_options_allow() {
+    let fake = Fake::start(|_| answer(204, "")).await;
+    let mut settings = delivery();
+    settings.batch_points = NonZeroUsize::new(10).unwrap();
+    settings.requests_per_second = NonZeroU32::new(20);
+    let began = Instant::now();
+    let bench = Bench::start(&lines(100), server(&fake.url, Api::V1), settings);
+    bench.until_empty().await;
+    // The first is free; more time than this is the machine's.
+    assert!(began.elapsed() >= Duration::from_millis(9 * 50), "{:?}", began.elapsed());
+    assert_eq!(fake.requests().len(), 10);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_refused_line_is_kept_with_what_is_known_of_it() {
+    let stored = Stored::default();
+    let words = "partial write: unable to parse 'LINE': invalid number dropped=0";
+    let fake = Fake::start(poison(Api::V1, words, stored)).await;
+    let bench = Bench::start(&["good v=1 1000", "poison v=1 2000"], server(&fake.url, Api::V1), delivery());
+    bench.until_empty().await;
+    let letters = bench.letters.list(10, None).unwrap();
+    assert_eq!(letters.len(), 1);
+    let letter = &letters[0];
+    assert_eq!((letter.line.as_str(), letter.target.as_str(), letter.reason.as_str()), ("poison v=1 2000", "influxdb", "unparsable"));
+    assert_eq!(letter.words, "unable to parse the line: invalid number");
+    assert!(letter.batch.ends_with("-1"), "{}", letter.batch);
+    assert_eq!(letter.time.as_micros(), 2);
+    let end = bench.end().await;
+    assert_eq!((end.books.stored, end.books.set_aside.iter().map(|(_, count)| count).sum::<u64>()), (1, 1));
 }
 
 #[tokio::test]

@@ -18,7 +18,8 @@ use super::Machine;
 use super::faults::{Faults, shown};
 use super::options::{self, Options};
 use super::secret::Secret;
-use super::settings::{Breaker, Delivery, Log, Place, Schema, Settings, Spool, Tls};
+use super::settings::{Breaker, Delivery, Log, Place, Schema, Settings, Tls};
+use crate::spool::Bounds;
 use crate::runtime::backoff::Policy;
 
 /// Where the Supervisor mounts the user's certificates.
@@ -105,10 +106,10 @@ fn breaker(typed: &options::Delivery, faults: &mut Faults) -> Breaker {
 }
 
 /// To the user, how records are kept is a part of how they are delivered.
-fn spool(typed: &options::Delivery, faults: &mut Faults) -> Spool {
+fn spool(typed: &options::Delivery, faults: &mut Faults) -> Bounds {
     let on_disk = whole("delivery.spool_megabytes", typed.spool_megabytes, 1..=65_536, faults);
     let in_memory = whole("delivery.memory_megabytes", typed.memory_megabytes, 1..=1024, faults);
-    Spool {
+    Bounds {
         durability: typed.durability,
         disk_bytes: NonZeroU64::new(u64::from(on_disk) << 20).expect("the range begins at 1"),
         memory_bytes: not_zero(in_memory << 20),
