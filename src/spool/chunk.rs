@@ -1,4 +1,4 @@
-//! A piece of the spool: records one after the other in one allocation, with an index.
+//! A piece of the memory: records one after the other in one allocation, with an index.
 
 use std::ops::Range;
 
@@ -13,6 +13,8 @@ pub(super) const SIZE: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Chunk {
     first_id: u64,
+    /// The bytes of all records before, since the beginning.
+    bytes_before: u64,
     bytes: Vec<u8>,
     entries: Vec<Entry>,
 }
@@ -31,8 +33,9 @@ pub(super) fn cost(records: usize, bytes: usize) -> usize {
 
 impl Chunk {
     /// A chunk is as large as its first record if that is larger than a chunk.
-    pub(super) fn beginning_with(first_id: u64, record: Record<'_>) -> Self {
-        let mut chunk = Self { first_id, bytes: Vec::with_capacity(SIZE.max(record.bytes.len())), entries: Vec::new() };
+    pub(super) fn beginning_with(first_id: u64, bytes_before: u64, record: Record<'_>) -> Self {
+        let bytes = Vec::with_capacity(SIZE.max(record.bytes.len()));
+        let mut chunk = Self { first_id, bytes_before, bytes, entries: Vec::new() };
         chunk.push(record);
         chunk
     }
@@ -51,6 +54,16 @@ impl Chunk {
         self.first_id + self.entries.len() as u64
     }
 
+    /// The bytes of all records up to its end, since the beginning.
+    pub(super) fn bytes_through(&self) -> u64 {
+        self.bytes_before + self.bytes.len() as u64
+    }
+
+    /// The same for the records before this one, which is in this chunk or the next one.
+    pub(super) fn bytes_before(&self, id: u64) -> u64 {
+        self.bytes_before + self.start_of(self.place_of(id)) as u64
+    }
+
     pub(super) fn get(&self, id: u64) -> Option<Record<'_>> {
         let at = usize::try_from(id.checked_sub(self.first_id)?).ok()?;
         let entry = self.entries.get(at)?;
@@ -59,9 +72,7 @@ impl Chunk {
 
     /// The ids must be in this chunk.
     pub(super) fn cost_of(&self, ids: Range<u64>) -> usize {
-        let [from, to] = [ids.start, ids.end].map(|id| {
-            usize::try_from(id - self.first_id).expect("the index of a record in memory fits the address space")
-        });
+        let [from, to] = [ids.start, ids.end].map(|id| self.place_of(id));
         cost(to - from, self.start_of(to) - self.start_of(from))
     }
 
@@ -69,10 +80,15 @@ impl Chunk {
         self.bytes.capacity() <= SIZE
     }
 
-    pub(super) fn clear(&mut self, first_id: u64) {
-        self.first_id = first_id;
+    pub(super) fn clear(&mut self) {
+        self.first_id = self.end_id();
+        self.bytes_before = self.bytes_through();
         self.bytes.clear();
         self.entries.clear();
+    }
+
+    fn place_of(&self, id: u64) -> usize {
+        usize::try_from(id - self.first_id).expect("the index of a record in memory fits the address space")
     }
 
     fn start_of(&self, at: usize) -> usize {

@@ -1,27 +1,67 @@
-//! Records that are not yet in the database.
+//! Records that some target does not have yet: in memory, and behind that in files.
 //!
 //! It keeps bytes and gives them back in the order in which they came. It does not know what they mean, who reads them,
-//! or whether a network exists. It lives in memory and is bounded: when it is full, the oldest records go, and whoever
-//! appends is told how many.
+//! or whether a network exists. Ids grow by one with every record. Each reader lacks a set of ids ([`pending`]); what it
+//! lacks and is in memory is *live*, what it lacks and is on the disk alone is its *backlog*.
 //!
-//! Ids grow by one with every record, so "everything through this id" is all that a reader has to say.
+//! - Nothing that was synced and is not damaged is lost but by the limit of the disk, oldest first. Every loss is counted
+//!   for each reader that lacked the record.
+//! - A crash, a damaged or a missing file costs what was in it and nothing else; it always opens again.
+//! - A record is given back as it came, or not at all.
+//! - It may be given again after a crash, because what was taken is not noted at once.
+//! - [`Spool::append`], [`Spool::peek_live`] and [`Spool::release`] never wait for the disk. [`Spool::sync`],
+//!   [`Spool::peek_backlog`], [`Spool::close`] and [`Spool::open`] do, and belong on a thread that may block.
 
 mod chunk;
+mod frame;
+mod front;
+mod ledger;
+mod log;
+mod pending;
+mod recovery;
+mod segment;
 pub mod shared;
+#[cfg(test)]
+mod simulated;
+mod state;
+pub mod storage;
+#[cfg(test)]
+mod tests;
 
-use std::collections::VecDeque;
-use std::num::NonZeroUsize;
+use std::fmt;
+use std::io;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::ops::{Range, RangeInclusive};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use crate::model::record::{Batch, Record};
+use crate::model::time::Timestamp;
 
-use self::chunk::Chunk;
+use self::ledger::{Ledger, Loss, ReaderLedger};
+use self::log::Log;
+use self::pending::Pending;
+use self::recovery::{Recovery, recover};
+use self::state::{Loaded, State};
+use self::storage::Storage;
 
-/// What happened to the older records when new ones came.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[must_use]
-pub struct Appended {
-    /// Records that had to go because the spool is full.
-    pub lost: u64,
+/// The place of a reader in the list with which the spool was opened.
+pub type Reader = usize;
+
+/// When records go to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When a reader has lacked them for five seconds, when memory is half full, or at the end.
+    Balanced,
+    /// All of them, within a second.
+    Strict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    pub memory_bytes: NonZeroUsize,
+    pub disk_bytes: NonZeroU64,
+    pub durability: Durability,
 }
 
 /// How much a reader takes at once. The first record is given whatever its size.
@@ -31,272 +71,536 @@ pub struct Limits {
     pub bytes: NonZeroUsize,
 }
 
-/// What the spool holds for its reader.
+/// What happened to the older records when new ones came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Appended {
+    /// Records that some reader lacked and that had to go, because memory is full and the disk did not take them.
+    pub lost: u64,
+}
+
+/// What the spool holds for one reader, and what it lost of it since it was opened: both of the same moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
     pub records: u64,
-    /// The bytes of the records and of their index.
-    pub bytes: usize,
+    /// Those that are on the disk alone.
+    pub backlog_records: u64,
+    /// The time of the oldest one; of one on the disk, as well as it is known without reading.
+    pub oldest: Option<Timestamp>,
+    pub lost: Lost,
 }
 
-/// How far a reader has come: the first record that it still needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Cursor(u64);
-
-#[derive(Debug)]
-pub struct Spool {
-    /// In the order of ids, without gaps. The first holds the cursor.
-    chunks: VecDeque<Chunk>,
-    next_id: u64,
-    cursor: Cursor,
-    held_bytes: usize,
-    limit_bytes: usize,
+/// Records that went although the reader lacked them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lost {
+    pub spool_full: u64,
+    pub memory_full: u64,
+    pub damaged: u64,
 }
 
-impl Spool {
-    #[must_use]
-    pub fn new(limit_bytes: NonZeroUsize) -> Self {
-        let limit_bytes = limit_bytes.get();
-        Self { chunks: VecDeque::new(), next_id: 0, cursor: Cursor(0), held_bytes: 0, limit_bytes }
-    }
+/// What a sync brought to the disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Synced {
+    pub records: u64,
+    pub bytes: u64,
+    /// How long each `fsync` took.
+    pub syncs: Vec<Duration>,
+}
 
-    /// Copies the record. At the limit the oldest records make room; a record that can never fit is itself the lost
-    /// one, because no number of others would help it.
-    pub fn append(&mut self, record: Record<'_>) -> Appended {
-        let cost = chunk::cost(1, record.bytes.len());
-        if cost > self.limit_bytes {
-            return Appended { lost: 1 };
-        }
-        let mut lost = 0;
-        while self.held_bytes + cost > self.limit_bytes {
-            lost += self.release(self.cursor.0);
-        }
-        match self.chunks.back_mut() {
-            Some(chunk) if chunk.has_room_for(record) => chunk.push(record),
-            _ => self.chunks.push_back(Chunk::beginning_with(self.next_id, record)),
-        }
-        self.next_id += 1;
-        self.held_bytes += cost;
-        Appended { lost }
-    }
+/// What the disk is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Open,
+    Write,
+    Sync,
+    Read,
+    Remove,
+}
 
-    /// A copy of the oldest records that are still needed; they stay.
+impl Operation {
+    /// The value of the label `op`.
     #[must_use]
-    pub fn peek(&self, limits: Limits) -> Option<Batch> {
-        let mut batch = Batch::default();
-        let mut id = self.cursor.0;
-        for chunk in &self.chunks {
-            while let Some(record) = chunk.get(id) {
-                let full = batch.len() == limits.records.get()
-                    || batch.bytes().len() + record.bytes.len() > limits.bytes.get();
-                if full && !batch.is_empty() {
-                    return Some(batch);
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::Read => "read",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// The disk did not do it. Nothing is lost by that: the records are where they were.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {} the spool: {error}", operation.label())]
+pub struct IoError {
+    pub operation: Operation,
+    #[source]
+    pub error: io::Error,
+}
+
+impl IoError {
+    fn new(operation: Operation, error: io::Error) -> Self {
+        Self { operation, error }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot list the files of the spool: {0}")]
+    List(#[source] io::Error),
+    /// Nothing was touched.
+    #[error("`{file}` of the spool has the format {version}, which a newer version of this program wrote")]
+    NewerFormat { file: String, version: u8 },
+}
+
+/// What was there when the spool was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// In the order of the readers.
+    pub readers: Vec<RecoveredReader>,
+    /// Readers that are no longer among them, with the number of records that they lacked; these are gone.
+    pub dropped_readers: Vec<(String, u64)>,
+    pub findings: Vec<Finding>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecoveredReader {
+    /// Records that wait on the disk.
+    pub records: u64,
+    /// Records that were on the disk and are not any more. They are not among `records`.
+    pub missing: u64,
+}
+
+/// What is not as it should be in the folder. None of it keeps the spool from working.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// No file of ours. It stays.
+    Foreign { file: String },
+    /// A segment that bears the name of another one. It stays.
+    Misnamed { file: String },
+    /// A segment that cannot be read at all. It stays.
+    Unreadable { file: String, why: String },
+    /// A segment that is empty, or all of it damaged. It is removed.
+    NoRecords { file: String },
+    /// The end of a segment was being written, or is damaged.
+    Torn { file: String, bytes: u64 },
+    /// What the readers have taken is not known: they get everything once more.
+    StateDamaged,
+    /// The same, and there are records.
+    StateMissing,
+    /// The disk takes nothing.
+    ReadOnly { why: String },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign { file } => write!(f, "`{file}` is no file of the spool and is ignored"),
+            Self::Misnamed { file } => write!(f, "`{file}` bears the name of another segment and is ignored"),
+            Self::Unreadable { file, why } => write!(f, "`{file}` cannot be read and is ignored: {why}"),
+            Self::NoRecords { file } => write!(f, "`{file}` holds no record that can be read and is removed"),
+            Self::Torn { file, bytes } => write!(f, "the last {bytes} bytes of `{file}` are no whole record"),
+            Self::StateDamaged => f.write_str("it is not known what was delivered: all records are sent once more"),
+            Self::StateMissing => f.write_str("it was not noted what was delivered: all records are sent once more"),
+            Self::ReadOnly { why } => write!(f, "nothing can be written: {why}"),
+        }
+    }
+}
+
+/// What the spool did with its disk since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskUse {
+    pub bytes: u64,
+    pub written_bytes: u64,
+    pub syncs: u64,
+    pub corrupt_records: u64,
+    /// The disk did not take what it was last given; records are in memory alone.
+    pub degraded: bool,
+    errors: [u64; 5],
+}
+
+impl DiskUse {
+    pub const OPERATIONS: [Operation; 5] =
+        [Operation::Open, Operation::Write, Operation::Sync, Operation::Read, Operation::Remove];
+
+    #[must_use]
+    pub fn errors(&self, operation: Operation) -> u64 {
+        self.errors[operation as usize]
+    }
+}
+
+/// See the module. Both locks are short but for `log`, which is held while the disk works.
+pub struct Spool<S: Storage> {
+    /// Taken before `desk`, never after it.
+    log: Mutex<Writer<S>>,
+    desk: Mutex<Desk>,
+}
+
+struct Writer<S: Storage> {
+    log: Log<S>,
+    noted: Option<State>,
+}
+
+/// What is shared with those who never wait.
+struct Desk {
+    ledger: Ledger,
+    disk: DiskUse,
+}
+
+impl<S: Storage> Spool<S> {
+    /// Looks through the folder and removes what nobody needs. `readers` have different names.
+    pub fn open(storage: S, bounds: Bounds, readers: &[&str]) -> Result<(Self, Recovered), OpenError> {
+        let Recovery { segments, mut next_id, mut findings, useless } = recover(&storage)?;
+        let state = match state::load(&storage) {
+            Loaded::State(state) => Some(state),
+            Loaded::Newer { format } => return Err(OpenError::newer_state(format)),
+            Loaded::Damaged => {
+                findings.push(Finding::StateDamaged);
+                None
+            }
+            Loaded::None => {
+                if !segments.is_empty() {
+                    findings.push(Finding::StateMissing);
                 }
-                batch.push(id, record);
-                id += 1;
+                None
+            }
+        };
+        next_id = next_id.max(state.as_ref().map_or(0, |state| state.next_id));
+        let mut recovered = Recovered { findings, ..Recovered::default() };
+        let on_disk: Vec<Range<u64>> = segments.iter().map(|segment| segment.ids.clone()).collect();
+        let mut ledgers = Vec::new();
+        for name in readers {
+            let (pending, found) = claim(name, state.as_ref(), &on_disk, next_id);
+            recovered.readers.push(found);
+            let watermark = state.as_ref().and_then(|state| state.watermark(name));
+            ledgers.push(ReaderLedger::new(name, pending, watermark));
+        }
+        for name in state.iter().flat_map(|state| state.readers.keys()) {
+            if !readers.contains(&name.as_str()) {
+                let (_, found) = claim(name, state.as_ref(), &on_disk, next_id);
+                recovered.dropped_readers.push((name.clone(), found.records));
             }
         }
-        (!batch.is_empty()).then_some(batch)
+        let segments_now = segments.iter().cloned().collect();
+        let ledger = Ledger::new(bounds, ledgers, next_id, segments_now);
+        let log = Log::new(storage, segments, bounds.disk_bytes.get(), readers.len());
+        let spool = Self {
+            log: Mutex::new(Writer { log, noted: None }),
+            desk: Mutex::new(Desk { ledger, disk: DiskUse::default() }),
+        };
+        spool.tidy_up(&useless, &mut recovered);
+        Ok((spool, recovered))
     }
 
-    /// The reader needs nothing up to and including this id. Returns how many records left: fewer than the reader
-    /// read, if some had to make room in the meantime.
+    /// Copies the records. Never waits for the disk; see [`Spool::is_due`] for when it should be given something.
+    pub fn append<'a>(&self, records: impl IntoIterator<Item = Record<'a>>, now: Instant) -> Appended {
+        self.desk().ledger.append(records, now)
+    }
+
+    /// A copy of the oldest records in memory that the reader lacks; they stay.
     #[must_use]
-    pub fn release(&mut self, through: u64) -> u64 {
-        let to = through.saturating_add(1).min(self.next_id);
-        let released = to.saturating_sub(self.cursor.0);
-        while self.cursor.0 < to {
-            let is_last = self.chunks.len() == 1;
-            let first = self.chunks.front_mut().expect("an id below the next one is in a chunk");
-            let here = to.min(first.end_id());
-            self.held_bytes -= first.cost_of(self.cursor.0..here);
-            self.cursor = Cursor(here);
-            if here < first.end_id() {
-                break;
-            }
-            // The last chunk keeps its memory: a quiet home appends and releases once a second.
-            if is_last && first.is_of_common_size() {
-                first.clear(here);
-            } else {
-                self.chunks.pop_front();
-            }
-        }
-        released
+    pub fn peek_live(&self, reader: Reader, limits: Limits) -> Option<Batch> {
+        self.desk().ledger.peek_live(reader, limits)
     }
 
-    /// Whether there is no point in waiting for more: a whole batch waits, or half of what there is room for.
-    #[must_use]
-    pub fn is_full(&self, limits: Limits) -> bool {
-        let Held { records, bytes } = self.held();
-        let records = usize::try_from(records).unwrap_or(usize::MAX);
-        let without_index = bytes.saturating_sub(chunk::cost(records, 0));
-        records >= limits.records.get() || without_index >= limits.bytes.get() || bytes >= self.limit_bytes / 2
-    }
-
-    #[must_use]
-    pub fn held(&self) -> Held {
-        Held { records: self.next_id - self.cursor.0, bytes: self.held_bytes }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::num::NonZeroUsize;
-
-    use proptest::prelude::{Just, Strategy, any, prop_oneof};
-    use proptest::{collection, proptest};
-
-    use super::{Limits, Spool, chunk};
-    use crate::model::record::Record;
-    use crate::model::time::Timestamp;
-
-    /// What the spool promises, in the plainest way there is.
-    struct Model {
-        records: VecDeque<(u64, i64, Vec<u8>)>,
-        next_id: u64,
-        limit: usize,
-    }
-
-    impl Model {
-        fn bytes(&self) -> usize {
-            self.records.iter().map(|(_, _, bytes)| chunk::cost(1, bytes.len())).sum()
-        }
-
-        fn append(&mut self, time: i64, bytes: Vec<u8>) -> u64 {
-            let cost = chunk::cost(1, bytes.len());
-            if cost > self.limit {
-                return 1;
-            }
-            let mut lost = 0;
-            while self.bytes() + cost > self.limit {
-                self.records.pop_front();
-                lost += 1;
-            }
-            self.records.push_back((self.next_id, time, bytes));
-            self.next_id += 1;
-            lost
-        }
-
-        fn peek(&self, records: usize, bytes: usize) -> Vec<(u64, i64, Vec<u8>)> {
-            let mut taken: Vec<(u64, i64, Vec<u8>)> = Vec::new();
-            let mut size = 0;
-            for record in &self.records {
-                size += record.2.len();
-                if !taken.is_empty() && (taken.len() == records || size > bytes) {
+    /// A copy of the oldest records on the disk alone that the reader lacks; they stay. Records that turn out to be
+    /// damaged or gone are taken from all readers and counted in [`Lost::damaged`].
+    ///
+    /// # Errors
+    /// The disk may do it at another time. After a while the part that cannot be read counts as damaged.
+    pub fn peek_backlog(&self, reader: Reader, limits: Limits) -> Result<Option<Batch>, IoError> {
+        let mut writer = self.writer();
+        let mut batch = Batch::default();
+        let mut from = 0;
+        loop {
+            let Some(wanted) = self.desk().ledger.backlog_from(reader, from) else { break };
+            let look = match writer.log.read(reader, wanted, limits, &mut batch) {
+                Ok(look) => look,
+                Err(error) => {
+                    self.desk().count(&error);
+                    if batch.is_empty() {
+                        return Err(error);
+                    }
                     break;
                 }
-                taken.push(record.clone());
+            };
+            for ids in look.missing {
+                let mut desk = self.desk();
+                desk.disk.corrupt_records += desk.ledger.lose(ids, Loss::Damaged);
             }
-            taken
-        }
-
-        fn release(&mut self, through: u64) -> u64 {
-            let before = self.records.len();
-            self.records.retain(|(id, _, _)| *id > through);
-            (before - self.records.len()) as u64
-        }
-    }
-
-    #[derive(Debug, Clone)]
-    enum Operation {
-        Append {
-            time: i64,
-            size: usize,
-        },
-        Peek {
-            records: usize,
-            bytes: usize,
-        },
-        /// Relative to the last peek, so that ids already gone and ids not yet given occur.
-        Release {
-            ahead: i64,
-        },
-    }
-
-    fn operation() -> impl Strategy<Value = Operation> {
-        let size = prop_oneof![8 => 0..300_usize, 1 => Just(chunk::SIZE + 1), 1 => 0..chunk::SIZE];
-        prop_oneof![
-            4 => (any::<i64>(), size).prop_map(|(time, size)| Operation::Append { time, size }),
-            1 => (1..50_usize, 1..5_000_usize).prop_map(|(records, bytes)| Operation::Peek { records, bytes }),
-            1 => (-20..20_i64).prop_map(|ahead| Operation::Release { ahead }),
-        ]
-    }
-
-    fn check(limit: usize, operations: &[Operation]) {
-        let mut spool = Spool::new(NonZeroUsize::new(limit).unwrap());
-        let mut model = Model { records: VecDeque::new(), next_id: 0, limit };
-        let mut seen = 0_u64;
-        for (at, operation) in operations.iter().enumerate() {
-            match *operation {
-                Operation::Append { time, size } => {
-                    let bytes = vec![u8::try_from(at % 251).unwrap(); size];
-                    let record = Record { time: Timestamp::from_micros(time), context: None, bytes: &bytes };
-                    assert_eq!(spool.append(record).lost, model.append(time, bytes.clone()), "{at}: {operation:?}");
-                }
-                Operation::Peek { records, bytes } => {
-                    let limits = limits(records, bytes);
-                    let peeked: Vec<_> = spool.peek(limits).map_or_else(Vec::new, |batch| {
-                        (0..batch.len())
-                            .map(|line| {
-                                (batch.id(line), batch.get(line).time.as_micros(), batch.get(line).bytes.to_vec())
-                            })
-                            .collect()
-                    });
-                    assert_eq!(peeked, model.peek(records, bytes), "{at}: {operation:?}");
-                    seen = peeked.last().map_or(seen, |(id, _, _)| *id);
-                }
-                Operation::Release { ahead } => {
-                    let through = seen.saturating_add_signed(ahead);
-                    assert_eq!(spool.release(through), model.release(through), "{at}: {operation:?}");
-                }
+            from = look.through;
+            if look.full {
+                break;
             }
-            let held = spool.held();
-            assert_eq!((held.records, held.bytes), (model.records.len() as u64, model.bytes()), "{at}: {operation:?}");
+        }
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        self.desk().ledger.learn_time(reader, batch.id(0), batch.get(0).time);
+        Ok(Some(batch))
+    }
+
+    /// The reader needs these no longer. Returns those that it lacked until now: fewer, if some had to make room in the
+    /// meantime.
+    #[must_use]
+    pub fn release(&self, reader: Reader, ids: RangeInclusive<u64>) -> Vec<Range<u64>> {
+        self.desk().ledger.release(reader, *ids.start()..ids.end().saturating_add(1))
+    }
+
+    #[must_use]
+    pub fn held(&self, reader: Reader) -> Held {
+        self.desk().ledger.held(reader)
+    }
+
+    /// Since when the oldest record in memory waits for the reader.
+    #[must_use]
+    pub fn live_waits_since(&self, reader: Reader) -> Option<Instant> {
+        self.desk().ledger.live_waits_since(reader)
+    }
+
+    /// Whether there is no point in waiting for more: a whole batch waits in memory, or memory is half full.
+    #[must_use]
+    pub fn is_full(&self, reader: Reader, limits: Limits) -> bool {
+        self.desk().ledger.is_full(reader, limits)
+    }
+
+    /// With the index.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.desk().ledger.front().bytes()
+    }
+
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk_use().bytes
+    }
+
+    #[must_use]
+    pub fn disk_use(&self) -> DiskUse {
+        let desk = self.desk();
+        DiskUse { degraded: desk.ledger.is_degraded(), ..desk.disk }
+    }
+
+    /// The time of the newest record such that it and all before it are with the reader, on the disk, or counted as
+    /// lost.
+    #[must_use]
+    pub fn watermark(&self, reader: Reader) -> Option<Timestamp> {
+        self.desk().ledger.reader(reader).watermark
+    }
+
+    #[must_use]
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.due_in(now).is_some_and(|wait| wait.is_zero())
+    }
+
+    /// How long until [`Spool::sync`] has something to do. `None`: not before records come or are released.
+    #[must_use]
+    pub fn due_in(&self, now: Instant) -> Option<Duration> {
+        self.desk().ledger.due_in(now)
+    }
+
+    /// Brings to the disk what is in memory alone and should not be, and removes files that nobody needs.
+    ///
+    /// # Errors
+    /// What did not reach the disk is still in memory. [`Spool::is_due`] says when to try again.
+    pub fn sync(&self, now: Instant) -> Result<Synced, IoError> {
+        let mut writer = self.writer();
+        let outcome = self.write_out(&mut writer);
+        self.finish(&mut writer, outcome, now)
+    }
+
+    /// As [`Spool::sync`], and ends the file in good order. Records may still be appended and released; what they
+    /// change is safe with the next call.
+    pub fn close(&self, now: Instant) -> Result<Synced, IoError> {
+        let mut writer = self.writer();
+        let written = self.write_out(&mut writer);
+        let closed = writer.log.close_segment();
+        let outcome = written.and_then(|records| closed.map(|()| records));
+        let synced = self.finish(&mut writer, outcome, now);
+        self.note(&mut writer)?;
+        synced
+    }
+
+    /// Notes what the readers have taken. Without it they get it again after a restart.
+    pub fn save_state(&self) -> Result<(), IoError> {
+        self.note(&mut self.writer())
+    }
+
+    /// Returns the number of records that are on the disk now and were not before.
+    fn write_out(&self, writer: &mut Writer<S>) -> Result<u64, IoError> {
+        let mut records = 0;
+        let mut ids = self.desk().ledger.unsafe_ids();
+        let bytes = writer.log.write_bytes();
+        let limits = Limits {
+            // Many small records cost more than their bytes.
+            records: NonZeroUsize::new(bytes / 64).unwrap_or(NonZeroUsize::MIN),
+            bytes: NonZeroUsize::new(bytes).unwrap_or(NonZeroUsize::MIN),
+        };
+        loop {
+            let Some(batch) = self.desk().ledger.piece(ids.clone(), limits) else { break };
+            let here = batch.id(0)..batch.id(batch.len() - 1) + 1;
+            ids.start = here.end;
+            if writer.log.is_too_much(&batch) {
+                self.desk().ledger.lose(here, Loss::SpoolFull);
+                continue;
+            }
+            while writer.log.is_over(&batch) {
+                self.expire_oldest(writer)?;
+            }
+            writer.log.append(&batch)?;
+            records += batch.len() as u64;
+        }
+        writer.log.sync()?;
+        Ok(records)
+    }
+
+    fn expire_oldest(&self, writer: &mut Writer<S>) -> Result<(), IoError> {
+        let Some(ids) = writer.log.segments().next().map(|segment| segment.ids.clone()) else { return Ok(()) };
+        self.desk().ledger.lose(ids, Loss::SpoolFull);
+        // On a full disk the note may fail. The room is needed all the same.
+        if let Err(error) = self.note(writer) {
+            self.desk().count(&error);
+        }
+        writer.log.remove_oldest()
+    }
+
+    /// Takes note of what was reached, after a success and after an error.
+    fn finish(&self, writer: &mut Writer<S>, outcome: Result<u64, IoError>, now: Instant) -> Result<Synced, IoError> {
+        // What was written before the error can still be saved.
+        let outcome = outcome.and_then(|records| writer.log.sync().map(|()| records));
+        let rescued = if outcome.is_err() { writer.log.sync() } else { Ok(()) };
+        let done = std::mem::take(&mut writer.log.done);
+        {
+            let mut desk = self.desk();
+            desk.ledger.is_safe_below(writer.log.safe_id());
+            desk.disk.written_bytes += done.written_bytes;
+            desk.disk.syncs += done.syncs.len() as u64;
+            if let Err(error) = rescued {
+                desk.count(&error);
+            }
+        }
+        let outcome = outcome.and_then(|records| self.after_success(writer, now).map(|()| records));
+        let mut desk = self.desk();
+        desk.disk.bytes = writer.log.bytes();
+        desk.ledger.disk_is(writer.log.segments().cloned().collect());
+        match outcome {
+            Ok(records) => {
+                desk.ledger.disk_works();
+                Ok(Synced { records, bytes: done.written_bytes, syncs: done.syncs })
+            }
+            Err(error) => {
+                desk.count(&error);
+                desk.ledger.disk_failed(now);
+                Err(error)
+            }
         }
     }
 
-    fn limits(records: usize, bytes: usize) -> Limits {
-        Limits { records: NonZeroUsize::new(records).unwrap(), bytes: NonZeroUsize::new(bytes).unwrap() }
-    }
-
-    proptest! {
-        #[test]
-        fn the_spool_does_what_a_plain_queue_does(
-            limit in prop_oneof![1..2_000_usize, Just(1_000_000_usize)],
-            operations in collection::vec(operation(), 1..200),
-        ) {
-            check(limit, &operations);
+    fn after_success(&self, writer: &mut Writer<S>, now: Instant) -> Result<(), IoError> {
+        self.desk().ledger.disk_is(writer.log.segments().cloned().collect());
+        let (is_degraded, note_is_due) = {
+            let desk = self.desk();
+            (desk.ledger.is_degraded(), desk.ledger.note_is_due(now))
+        };
+        if is_degraded {
+            // The note is what is left to tell whether the disk works when there is nothing else to write.
+            writer.noted = None;
         }
-    }
-
-    fn record(bytes: &[u8]) -> Record<'_> {
-        Record { time: Timestamp::from_micros(0), context: None, bytes }
-    }
-
-    #[test]
-    fn a_record_that_went_while_it_was_being_sent_is_not_released_twice() {
-        let mut spool = Spool::new(NonZeroUsize::new(3 * chunk::cost(1, 1)).unwrap());
-        for bytes in [b"a", b"b", b"c"] {
-            assert_eq!(spool.append(record(bytes)).lost, 0);
+        if is_degraded || note_is_due {
+            self.note(writer)?;
+            self.desk().ledger.noted(now);
         }
-        let batch = spool.peek(limits(3, 100)).unwrap();
-        assert_eq!(spool.append(record(b"d")).lost, 1);
-        assert_eq!(spool.release(batch.id(2)), 2, "the first of the three was counted as lost");
-        assert_eq!(spool.peek(limits(9, 100)).unwrap().bytes(), b"d");
+        self.remove_unneeded(writer)
     }
 
-    #[test]
-    fn memory_is_given_back_in_whole_chunks() {
-        let mut spool = Spool::new(NonZeroUsize::new(100 * chunk::SIZE).unwrap());
-        let bytes = vec![0; 1_000];
-        for _ in 0..5_000 {
-            assert_eq!(spool.append(record(&bytes)).lost, 0);
-        }
-        assert!(spool.chunks.len() > 15);
-        assert_eq!(spool.release(4_000), 4_001);
-        assert!(spool.chunks.len() < 6);
-        assert_eq!(spool.release(u64::MAX), 999);
-        assert_eq!(spool.chunks.len(), 1, "the last one waits for the next record");
+    /// What nobody needs is noted before it goes: a crash in between leaves a file too many, and nothing that seems to
+    /// be missing.
+    fn remove_unneeded(&self, writer: &mut Writer<S>) -> Result<(), IoError> {
+        let (is_needed, keep_the_open_one) = {
+            let desk = self.desk();
+            if !desk.ledger.has_unneeded_segments() {
+                return Ok(());
+            }
+            let needed: Vec<u64> = writer
+                .log
+                .segments()
+                .filter(|segment| desk.ledger.needs(&segment.ids))
+                .map(|segment| segment.ids.start)
+                .collect();
+            (needed, desk.ledger.keeps_the_open_segment())
+        };
+        self.note(writer)?;
+        writer.log.remove_unneeded(!keep_the_open_one, |segment| is_needed.contains(&segment.ids.start))
     }
+
+    fn note(&self, writer: &mut Writer<S>) -> Result<(), IoError> {
+        let state = self.desk().ledger.state();
+        if writer.noted.as_ref() != Some(&state) {
+            let outcome = state::save(writer.log.storage(), &state);
+            outcome.map_err(|error| IoError::new(Operation::Write, error))?;
+            writer.noted = Some(state);
+        }
+        Ok(())
+    }
+
+    /// After opening. A disk that takes nothing is no reason not to start.
+    fn tidy_up(&self, useless: &[String], recovered: &mut Recovered) {
+        let mut writer = self.writer();
+        let outcome = self.note(&mut writer).and_then(|()| {
+            let desk = self.desk();
+            writer.log.remove_unneeded(true, |segment| desk.ledger.needs(&segment.ids))
+        });
+        if let Err(error) = outcome {
+            let mut desk = self.desk();
+            desk.count(&error);
+            desk.ledger.start_degraded();
+            recovered.findings.push(Finding::ReadOnly { why: error.to_string() });
+        }
+        for name in useless {
+            if let Err(error) = writer.log.storage().remove(name) {
+                self.desk().count(&IoError::new(Operation::Remove, error));
+            }
+        }
+        let mut desk = self.desk();
+        desk.disk.bytes = writer.log.bytes();
+        desk.ledger.disk_is(writer.log.segments().cloned().collect());
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer<S>> {
+        self.log.lock().expect("a task that panics over the spool ends the service")
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().expect("a task that panics over the spool ends the service")
+    }
+}
+
+impl Desk {
+    fn count(&mut self, error: &IoError) {
+        self.disk.errors[error.operation as usize] += 1;
+    }
+}
+
+impl OpenError {
+    fn newer_state(version: u8) -> Self {
+        Self::NewerFormat { file: "state.json".to_owned(), version }
+    }
+}
+
+/// What a reader lacks of what is on the disk.
+fn claim(name: &str, state: Option<&State>, on_disk: &[Range<u64>], next_id: u64) -> (Pending, RecoveredReader) {
+    let (lacked, safe_id) = match state {
+        // Old records are not the business of a new reader.
+        Some(state) => match state.readers.get(name) {
+            Some(reader) => (Pending::of(reader.pending.iter().cloned(), state.next_id), state.safe_id),
+            None => (Pending::from(next_id), 0),
+        },
+        None => (Pending::from(0), 0),
+    };
+    let there = on_disk.iter().flat_map(|ids| lacked.within(ids.clone()));
+    let pending = Pending::of(there, next_id);
+    let missing = lacked.count(0..safe_id) - pending.count(0..safe_id.min(next_id));
+    (pending.clone(), RecoveredReader { records: pending.count(0..next_id), missing })
 }

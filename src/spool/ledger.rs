@@ -1,0 +1,333 @@
+//! Who lacks what, what is in memory, and what has to be done about it. It decides; the spool around it does.
+//!
+//! Ids below `safe_id` that a reader lacks are on the disk. Ids from the first one in memory on are in memory. Both may
+//! be true of a record; one of them always is.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use crate::model::record::{Batch, Record};
+use crate::model::time::Timestamp;
+
+use super::front::Front;
+use super::log::Segment;
+use super::pending::Pending;
+use super::state::{ReaderState, State};
+use super::{Appended, Bounds, Durability, Held, Limits, Lost, chunk};
+
+/// In `balanced`: how long a reader may lack a record before it goes to the disk.
+const BALANCED_AGE: Duration = Duration::from_secs(5);
+
+/// In `strict`: the same for every record. It leaves a quarter of a second for the disk.
+const STRICT_AGE: Duration = Duration::from_millis(750);
+
+/// How long the disk is left alone after it failed.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How often it is noted what the readers have taken, while there is something on the disk.
+const NOTE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    front: Front,
+    readers: Vec<ReaderLedger>,
+    bounds: Bounds,
+    safe_id: u64,
+    disk: Vec<Segment>,
+    retry_at: Option<Instant>,
+    noted_at: Option<Instant>,
+    degraded: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct ReaderLedger {
+    pub(super) name: String,
+    pub(super) pending: Pending,
+    pub(super) watermark: Option<Timestamp>,
+    pub(super) lost: Lost,
+    /// The time of a record on the disk.
+    pub(super) known: Option<(u64, Timestamp)>,
+}
+
+/// Why records go although a reader lacks them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    SpoolFull,
+    MemoryFull,
+    Damaged,
+}
+
+impl ReaderLedger {
+    pub(super) fn new(name: &str, pending: Pending, watermark: Option<Timestamp>) -> Self {
+        Self { name: name.to_owned(), pending, watermark, lost: Lost::default(), known: None }
+    }
+}
+
+impl Ledger {
+    pub(super) fn new(bounds: Bounds, readers: Vec<ReaderLedger>, next_id: u64, disk: Vec<Segment>) -> Self {
+        let front = Front::new(next_id);
+        Self { front, readers, bounds, safe_id: next_id, disk, retry_at: None, noted_at: None, degraded: false }
+    }
+
+    pub(super) fn reader(&self, reader: usize) -> &ReaderLedger {
+        &self.readers[reader]
+    }
+
+    pub(super) fn readers(&self) -> &[ReaderLedger] {
+        &self.readers
+    }
+
+    pub(super) fn front(&self) -> &Front {
+        &self.front
+    }
+
+    pub(super) fn is_degraded(&self) -> bool {
+        self.degraded
+    }
+
+    /// Never waits for the disk. At the limit the oldest records leave memory: those that are on the disk without a
+    /// loss, then the others. A record that can never fit is itself the lost one, because no number of others would
+    /// help it.
+    pub(super) fn append<'a>(&mut self, records: impl IntoIterator<Item = Record<'a>>, now: Instant) -> Appended {
+        self.front.note_arrival(now);
+        let limit = self.bounds.memory_bytes.get();
+        let mut lost = 0;
+        for record in records {
+            let cost = chunk::cost(1, record.bytes.len());
+            if cost > limit {
+                lost += 1;
+                self.readers.iter_mut().for_each(|reader| reader.lost.memory_full += 1);
+                continue;
+            }
+            while self.front.bytes() + cost > limit {
+                lost += self.give_way();
+            }
+            self.front.push(record);
+        }
+        Appended { lost }
+    }
+
+    pub(super) fn peek_live(&self, reader: usize, limits: Limits) -> Option<Batch> {
+        let mut batch = Batch::default();
+        for ids in self.live(reader) {
+            if self.front.copy(ids, limits, &mut batch) {
+                break;
+            }
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    pub(super) fn release(&mut self, reader: usize, ids: Range<u64>) -> Vec<Range<u64>> {
+        let ids = ids.start..ids.end.min(self.front.next_id());
+        let released = self.readers[reader].pending.remove(ids);
+        self.advance_watermark(reader);
+        self.forget_unneeded();
+        released
+    }
+
+    /// Takes these from all readers. Returns how many records some reader lacked.
+    pub(super) fn lose(&mut self, ids: Range<u64>, why: Loss) -> u64 {
+        let ids = ids.start..ids.end.min(self.front.next_id());
+        let mut all = Vec::new();
+        for reader in &mut self.readers {
+            let removed = reader.pending.remove(ids.clone());
+            let records: u64 = removed.iter().map(|range| range.end - range.start).sum();
+            match why {
+                Loss::SpoolFull => reader.lost.spool_full += records,
+                Loss::MemoryFull => reader.lost.memory_full += records,
+                Loss::Damaged => reader.lost.damaged += records,
+            }
+            all.extend(removed);
+        }
+        (0..self.readers.len()).for_each(|reader| self.advance_watermark(reader));
+        self.forget_unneeded();
+        Pending::of(all, ids.end).count(0..ids.end)
+    }
+
+    /// The first records on the disk, at `from` or after it, that the reader lacks.
+    pub(super) fn backlog_from(&self, reader: usize, from: u64) -> Option<Range<u64>> {
+        self.readers[reader].pending.within(from..self.front.start()).next()
+    }
+
+    pub(super) fn learn_time(&mut self, reader: usize, id: u64, time: Timestamp) {
+        self.readers[reader].known = Some((id, time));
+    }
+
+    pub(super) fn held(&self, reader: usize) -> Held {
+        let pending = &self.readers[reader].pending;
+        let records = pending.count(0..self.front.next_id());
+        Held {
+            records,
+            backlog_records: pending.count(0..self.front.start()),
+            oldest: if records == 0 { None } else { self.oldest(reader) },
+            lost: self.readers[reader].lost,
+        }
+    }
+
+    /// Since when the oldest record in memory waits for the reader.
+    pub(super) fn live_waits_since(&self, reader: usize) -> Option<Instant> {
+        self.front.arrived(self.live(reader).next()?.start)
+    }
+
+    /// Whether there is no point in waiting for more: a whole batch waits in memory, or memory is half full.
+    pub(super) fn is_full(&self, reader: usize, limits: Limits) -> bool {
+        let mut records = 0;
+        let mut bytes = 0;
+        for ids in self.live(reader) {
+            records += ids.end - ids.start;
+            bytes += self.front.payload_bytes(ids);
+        }
+        records >= limits.records.get() as u64 || bytes >= limits.bytes.get() as u64 || self.is_half_full()
+    }
+
+    /// How long until something has to be done with the disk. `None`: not before something happens here.
+    pub(super) fn due_in(&self, now: Instant) -> Option<Duration> {
+        let unsafe_ids = self.unsafe_ids();
+        let due = if self.has_unneeded_segments() || (!unsafe_ids.is_empty() && self.is_half_full()) {
+            Some(now)
+        } else {
+            let age = match self.bounds.durability {
+                Durability::Balanced => BALANCED_AGE,
+                Durability::Strict => STRICT_AGE,
+            };
+            let aged = (!unsafe_ids.is_empty()).then(|| self.front.arrived(unsafe_ids.start).unwrap_or(now) + age);
+            let noted = (!self.disk.is_empty()).then(|| self.noted_at.map_or(now, |at| at + NOTE));
+            [aged, noted].into_iter().flatten().min()
+        };
+        let due = match self.retry_at {
+            Some(retry_at) => Some(due.map_or(retry_at, |due| due.max(retry_at))),
+            None if self.degraded => Some(now),
+            None => due,
+        };
+        due.map(|due| due.saturating_duration_since(now))
+    }
+
+    /// What must be written so that nothing that a reader lacks is in memory alone.
+    pub(super) fn unsafe_ids(&self) -> Range<u64> {
+        let from = self.safe_id.max(self.front.start());
+        let next_id = self.front.next_id();
+        match self.bounds.durability {
+            Durability::Strict => from..next_id,
+            Durability::Balanced => {
+                let lacked = self.readers.iter().map(|reader| reader.pending.first_from(from)).min();
+                lacked.unwrap_or(next_id).min(next_id)..next_id
+            }
+        }
+    }
+
+    /// A copy of the first of these ids that are still here.
+    pub(super) fn piece(&self, ids: Range<u64>, limits: Limits) -> Option<Batch> {
+        let mut batch = Batch::default();
+        self.front.copy(ids, limits, &mut batch);
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    /// Everything below this id that a reader lacks is on the disk.
+    pub(super) fn is_safe_below(&mut self, id: u64) {
+        self.safe_id = self.safe_id.max(id);
+        (0..self.readers.len()).for_each(|reader| self.advance_watermark(reader));
+        if self.bounds.durability == Durability::Balanced {
+            self.front.drop_before(self.safe_id);
+        }
+    }
+
+    pub(super) fn disk_is(&mut self, segments: Vec<Segment>) {
+        self.disk = segments;
+    }
+
+    pub(super) fn disk_failed(&mut self, now: Instant) {
+        self.degraded = true;
+        self.retry_at = Some(now + RETRY);
+    }
+
+    /// The disk took nothing when it was opened. It is tried again at once.
+    pub(super) fn start_degraded(&mut self) {
+        self.degraded = true;
+    }
+
+    pub(super) fn disk_works(&mut self) {
+        self.degraded = false;
+        self.retry_at = None;
+    }
+
+    /// Whether it is time to note what the readers have taken.
+    pub(super) fn note_is_due(&self, now: Instant) -> bool {
+        !self.disk.is_empty() && self.noted_at.is_none_or(|at| now >= at + NOTE)
+    }
+
+    pub(super) fn noted(&mut self, now: Instant) {
+        self.noted_at = Some(now);
+    }
+
+    pub(super) fn needs(&self, ids: &Range<u64>) -> bool {
+        self.readers.iter().any(|reader| reader.pending.within(ids.clone()).next().is_some())
+    }
+
+    /// The last one may still be written to. `strict` goes on with it.
+    pub(super) fn has_unneeded_segments(&self) -> bool {
+        let kept = usize::from(self.bounds.durability == Durability::Strict);
+        self.disk.iter().rev().skip(kept).any(|segment| !self.needs(&segment.ids))
+    }
+
+    pub(super) fn keeps_the_open_segment(&self) -> bool {
+        self.bounds.durability == Durability::Strict
+    }
+
+    pub(super) fn state(&self) -> State {
+        let next_id = self.front.next_id();
+        let readers: BTreeMap<String, ReaderState> = self
+            .readers
+            .iter()
+            .map(|reader| {
+                let pending = reader.pending.within(0..next_id).collect();
+                let watermark_micros = reader.watermark.map(Timestamp::as_micros);
+                (reader.name.clone(), ReaderState { pending, watermark_micros })
+            })
+            .collect();
+        State::new(next_id, self.safe_id, readers)
+    }
+
+    fn live(&self, reader: usize) -> impl Iterator<Item = Range<u64>> {
+        self.readers[reader].pending.within(self.front.start()..self.front.next_id())
+    }
+
+    fn is_half_full(&self) -> bool {
+        self.front.bytes() >= self.bounds.memory_bytes.get() / 2
+    }
+
+    /// The oldest record leaves memory. Returns how many were lost by that.
+    fn give_way(&mut self) -> u64 {
+        let oldest = self.front.start();
+        let lost = if oldest < self.safe_id { 0 } else { self.lose(oldest..oldest + 1, Loss::MemoryFull) };
+        self.front.drop_before(oldest + 1);
+        lost
+    }
+
+    fn forget_unneeded(&mut self) {
+        let start = self.front.start();
+        let lacked = self.readers.iter().map(|reader| reader.pending.first_from(start)).min();
+        self.front.drop_before(lacked.unwrap_or(u64::MAX));
+    }
+
+    /// The record before the first one that is neither with the reader nor on the disk. Called before that one leaves
+    /// memory.
+    fn advance_watermark(&mut self, reader: usize) {
+        let reader = &mut self.readers[reader];
+        let next = reader.pending.first_from(self.safe_id).min(self.front.next_id());
+        if let Some(record) = next.checked_sub(1).and_then(|id| self.front.get(id)) {
+            reader.watermark = Some(record.time);
+        }
+    }
+
+    fn oldest(&self, reader: usize) -> Option<Timestamp> {
+        let reader = &self.readers[reader];
+        let first = reader.pending.first_from(0);
+        if let Some(record) = self.front.get(first) {
+            return Some(record.time);
+        }
+        let known = reader.known.filter(|(id, _)| *id == first).map(|(_, time)| time);
+        let segment = || self.disk.iter().find(|segment| segment.ids.end > first && segment.first_time.is_some());
+        known.or_else(|| segment()?.first_time)
+    }
+}

@@ -1,0 +1,121 @@
+//! What a folder holds when the service starts. Nothing is changed by looking.
+//!
+//! Only a segment that has no end mark is read, so a full folder opens as fast as an empty one. Files that are no
+//! segments, or of which nothing is left, are named to the caller and stop nobody. The one thing that does is a format
+//! that this program does not know: to go on would throw away what a newer one has kept.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+
+use crate::model::time::Timestamp;
+
+use super::log::Segment;
+use super::segment::{self, END_MARK, Found, HEADER, Header, Scan};
+use super::state;
+use super::storage::{Listed, Storage};
+use super::{Finding, OpenError};
+
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    /// Oldest first, none empty, none overlaps the next.
+    pub(super) segments: VecDeque<Segment>,
+    /// No record here has this id or one above it.
+    pub(super) next_id: u64,
+    pub(super) findings: Vec<Finding>,
+    /// Segments of which nothing is left.
+    pub(super) useless: Vec<String>,
+}
+
+pub(super) fn recover<S: Storage>(storage: &S) -> Result<Recovery, OpenError> {
+    let mut recovery = Recovery::default();
+    let mut listed: Vec<(u64, Listed)> = Vec::new();
+    for file in storage.list().map_err(OpenError::List)? {
+        match segment::first_id_of(&file.name) {
+            // No home lives long enough for an id beyond this; one would leave no room for those to come.
+            Some(first_id) if first_id <= u64::MAX / 2 => listed.push((first_id, file)),
+            _ if state::is_ours(&file.name) => {}
+            _ => recovery.findings.push(Finding::Foreign { file: file.name }),
+        }
+    }
+    listed.sort_by_key(|(first_id, _)| *first_id);
+    let ends: Vec<u64> = listed.iter().skip(1).map(|(first_id, _)| *first_id).chain([u64::MAX]).collect();
+    for ((first_id, file), end_id) in listed.into_iter().zip(ends) {
+        match examine(storage, &file, first_id..end_id) {
+            Ok(Examined::Segment { segment, torn_bytes }) => {
+                if torn_bytes > 0 {
+                    recovery.findings.push(Finding::Torn { file: file.name, bytes: torn_bytes });
+                }
+                recovery.next_id = recovery.next_id.max(segment.ids.end);
+                recovery.segments.push_back(segment);
+            }
+            Ok(Examined::Empty) => {
+                recovery.findings.push(Finding::NoRecords { file: file.name.clone() });
+                recovery.useless.push(file.name);
+            }
+            Ok(Examined::Misnamed) => {
+                recovery.next_id = recovery.next_id.max(first_id + 1);
+                recovery.findings.push(Finding::Misnamed { file: file.name });
+            }
+            Ok(Examined::Newer { version }) => return Err(OpenError::NewerFormat { file: file.name, version }),
+            Err(error) => {
+                recovery.next_id = recovery.next_id.max(first_id + 1);
+                recovery.findings.push(Finding::Unreadable { file: file.name, why: error.to_string() });
+            }
+        }
+    }
+    Ok(recovery)
+}
+
+enum Examined {
+    Segment { segment: Segment, torn_bytes: u64 },
+    Empty,
+    Misnamed,
+    Newer { version: u8 },
+}
+
+fn examine<S: Storage>(storage: &S, listed: &Listed, ids: Range<u64>) -> io::Result<Examined> {
+    let file = storage.open(&listed.name)?;
+    let mut header = [0; HEADER];
+    let read = storage.read_at(&file, 0, &mut header)?;
+    let first_time = match segment::decode_header(&header[..read]) {
+        Header::Newer { version } => return Ok(Examined::Newer { version }),
+        Header::Sound { first_id, .. } if first_id != ids.start => return Ok(Examined::Misnamed),
+        Header::Sound { first_time, .. } => Some(first_time),
+        Header::Damaged => None,
+    };
+    let segment = |end: u64, length: u64, first_time: Option<Timestamp>| Segment {
+        ids: ids.start..end,
+        first_time,
+        bytes: listed.bytes,
+        length,
+    };
+    if let Some(before_mark) = listed.bytes.checked_sub(END_MARK as u64) {
+        let mut mark = [0; END_MARK];
+        let read = storage.read_at(&file, before_mark, &mut mark)?;
+        if let Some(mark) = segment::decode_end_mark(ids.start, &mark[..read])
+            && mark.length == before_mark
+            && mark.records > 0
+        {
+            let end = ids.end.min(ids.start.saturating_add(mark.records));
+            return Ok(Examined::Segment { segment: segment(end, mark.length, first_time), torn_bytes: 0 });
+        }
+    }
+    let mut scan = Scan::new(storage, &file, ids.start, ids.end, listed.bytes);
+    let mut length = HEADER as u64;
+    let mut end = ids.start;
+    loop {
+        match scan.next()? {
+            Found::Record(id, _) => {
+                end = id + 1;
+                length = scan.place().at;
+            }
+            Found::Gap { .. } => {}
+            Found::End if end == ids.start => return Ok(Examined::Empty),
+            Found::End => {
+                let torn_bytes = listed.bytes.saturating_sub(length);
+                return Ok(Examined::Segment { segment: segment(end, length, first_time), torn_bytes });
+            }
+        }
+    }
+}
