@@ -74,10 +74,6 @@ impl Ledger {
         &self.readers[reader]
     }
 
-    pub(super) fn readers(&self) -> &[ReaderLedger] {
-        &self.readers
-    }
-
     pub(super) fn front(&self) -> &Front {
         &self.front
     }
@@ -236,8 +232,9 @@ impl Ledger {
         self.disk = segments;
     }
 
-    pub(super) fn disk_failed(&mut self, now: Instant) {
-        self.degraded = true;
+    /// `is_taken`: it has the records all the same, and failed at something else.
+    pub(super) fn disk_failed(&mut self, now: Instant, is_taken: bool) {
+        self.degraded |= !is_taken;
         self.retry_at = Some(now + RETRY);
     }
 

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use crate::model::record::{Batch, Record};
 use crate::model::time::Timestamp;
 
+use super::Limits;
+use super::fault::{IoError, Operation};
 use super::frame;
 use super::segment::{self, END_MARK, EndMark, Found, HEADER, Place, Scan};
 use super::storage::Storage;
-use super::{IoError, Limits, Operation};
 
 /// How often a part of a file may fail to be read before its records count as damaged. The medium may recover; a
 /// reader that waits for it for ever would be worse.
@@ -29,7 +30,7 @@ pub(super) struct Log<S: Storage> {
     open: Option<Open<S::File>>,
     segment_bytes: u64,
     disk_bytes: u64,
-    names_changed: bool,
+    has_new_name: bool,
     /// Per reader, where it began to read and where it stopped.
     places: Vec<[Option<(u64, Place)>; 2]>,
     unreadable: Option<(u64, u32)>,
@@ -89,7 +90,7 @@ impl<S: Storage> Log<S> {
             open: None,
             segment_bytes: (disk_bytes / 16).clamp(64 * 1024, 4 * 1024 * 1024),
             disk_bytes,
-            names_changed: false,
+            has_new_name: false,
             places: vec![[None; 2]; readers],
             unreadable: None,
             done: Done::default(),
@@ -169,12 +170,12 @@ impl<S: Storage> Log<S> {
                 return Err(IoError::new(Operation::Sync, error));
             }
         }
-        if self.names_changed {
+        if self.has_new_name {
             if let Err(error) = self.storage.sync_names() {
                 self.abandon();
                 return Err(IoError::new(Operation::Sync, error));
             }
-            self.names_changed = false;
+            self.has_new_name = false;
         }
         (open.synced_id, open.synced_length) = (segment.ids.end, segment.length);
         Ok(())
@@ -316,7 +317,7 @@ impl<S: Storage> Log<S> {
     fn begin_segment(&mut self, first_id: u64, first_time: Timestamp) -> Result<(), IoError> {
         let failed = |error| IoError::new(Operation::Open, error);
         let file = self.storage.create(&segment::name(first_id)).map_err(failed)?;
-        self.names_changed = true;
+        self.has_new_name = true;
         let length = HEADER as u64;
         let segment = Segment { ids: first_id..first_id, first_time: Some(first_time), bytes: length, length };
         self.segments.push_back(segment);
@@ -360,7 +361,7 @@ impl<S: Storage> Log<S> {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(IoError::new(Operation::Remove, error)),
             _ => {}
         }
-        self.names_changed = true;
+        // Not synced: a file that comes back after a power cut is one that nobody needs.
         if at + 1 == self.segments.len() {
             self.open = None;
         }

@@ -13,10 +13,12 @@
 //!   [`Spool::peek_backlog`], [`Spool::close`] and [`Spool::open`] do, and belong on a thread that may block.
 
 mod chunk;
+pub mod fault;
 mod frame;
 mod front;
 mod ledger;
 mod log;
+pub mod opening;
 mod pending;
 mod recovery;
 mod segment;
@@ -28,8 +30,6 @@ pub mod storage;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::io;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::{Range, RangeInclusive};
 use std::sync::{Mutex, MutexGuard};
@@ -40,9 +40,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::record::{Batch, Record};
 use crate::model::time::Timestamp;
 
+use self::fault::{DiskUse, IoError, Operation};
 use self::ledger::{Ledger, Loss, ReaderLedger};
 use self::log::Log;
-use self::pending::Pending;
+use self::opening::{Finding, OpenError, Recovered, claim};
 use self::recovery::{Recovery, recover};
 use self::state::{Loaded, State};
 use self::storage::Storage;
@@ -110,130 +111,6 @@ pub struct Synced {
     pub syncs: Vec<Duration>,
 }
 
-/// What the disk is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    Open,
-    Write,
-    Sync,
-    Read,
-    Remove,
-}
-
-impl Operation {
-    /// The value of the label `op`.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Write => "write",
-            Self::Sync => "sync",
-            Self::Read => "read",
-            Self::Remove => "remove",
-        }
-    }
-}
-
-/// The disk did not do it. Nothing is lost by that: the records are where they were.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {} the spool: {error}", operation.label())]
-pub struct IoError {
-    pub operation: Operation,
-    #[source]
-    pub error: io::Error,
-}
-
-impl IoError {
-    fn new(operation: Operation, error: io::Error) -> Self {
-        Self { operation, error }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("cannot list the files of the spool: {0}")]
-    List(#[source] io::Error),
-    /// Nothing was touched.
-    #[error("`{file}` of the spool has the format {version}, which a newer version of this program wrote")]
-    NewerFormat { file: String, version: u8 },
-}
-
-/// What was there when the spool was opened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Recovered {
-    /// In the order of the readers.
-    pub readers: Vec<RecoveredReader>,
-    /// Readers that are no longer among them, with the number of records that they lacked; these are gone.
-    pub dropped_readers: Vec<(String, u64)>,
-    pub findings: Vec<Finding>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RecoveredReader {
-    /// Records that wait on the disk.
-    pub records: u64,
-    /// Records that were on the disk and are not any more. They are not among `records`.
-    pub missing: u64,
-}
-
-/// What is not as it should be in the folder. None of it keeps the spool from working.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// No file of ours. It stays.
-    Foreign { file: String },
-    /// A segment that bears the name of another one. It stays.
-    Misnamed { file: String },
-    /// A segment that cannot be read at all. It stays.
-    Unreadable { file: String, why: String },
-    /// A segment that is empty, or all of it damaged. It is removed.
-    NoRecords { file: String },
-    /// The end of a segment was being written, or is damaged.
-    Torn { file: String, bytes: u64 },
-    /// What the readers have taken is not known: they get everything once more.
-    StateDamaged,
-    /// The same, and there are records.
-    StateMissing,
-    /// The disk takes nothing.
-    ReadOnly { why: String },
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Foreign { file } => write!(f, "`{file}` is no file of the spool and is ignored"),
-            Self::Misnamed { file } => write!(f, "`{file}` bears the name of another segment and is ignored"),
-            Self::Unreadable { file, why } => write!(f, "`{file}` cannot be read and is ignored: {why}"),
-            Self::NoRecords { file } => write!(f, "`{file}` holds no record that can be read and is removed"),
-            Self::Torn { file, bytes } => write!(f, "the last {bytes} bytes of `{file}` are no whole record"),
-            Self::StateDamaged => f.write_str("it is not known what was delivered: all records are sent once more"),
-            Self::StateMissing => f.write_str("it was not noted what was delivered: all records are sent once more"),
-            Self::ReadOnly { why } => write!(f, "nothing can be written: {why}"),
-        }
-    }
-}
-
-/// What the spool did with its disk since it was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DiskUse {
-    pub bytes: u64,
-    pub written_bytes: u64,
-    pub syncs: u64,
-    pub corrupt_records: u64,
-    /// The disk did not take what it was last given; records are in memory alone.
-    pub degraded: bool,
-    errors: [u64; 5],
-}
-
-impl DiskUse {
-    pub const OPERATIONS: [Operation; 5] =
-        [Operation::Open, Operation::Write, Operation::Sync, Operation::Read, Operation::Remove];
-
-    #[must_use]
-    pub fn errors(&self, operation: Operation) -> u64 {
-        self.errors[operation as usize]
-    }
-}
-
 /// See the module. Both locks are short but for `log`, which is held while the disk works.
 pub struct Spool<S: Storage> {
     /// Taken before `desk`, never after it.
@@ -255,10 +132,12 @@ struct Desk {
 impl<S: Storage> Spool<S> {
     /// Looks through the folder and removes what nobody needs. `readers` have different names.
     pub fn open(storage: S, bounds: Bounds, readers: &[&str]) -> Result<(Self, Recovered), OpenError> {
-        let Recovery { segments, mut next_id, mut findings, useless } = recover(&storage)?;
-        let state = match state::load(&storage) {
+        let loaded = state::load(&storage);
+        let noted_id = if let Loaded::State(state) = &loaded { state.next_id } else { 0 };
+        let Recovery { segments, next_id, mut findings, useless } = recover(&storage, noted_id)?;
+        let state = match loaded {
             Loaded::State(state) => Some(state),
-            Loaded::Newer { format } => return Err(OpenError::newer_state(format)),
+            Loaded::Newer { format } => return Err(OpenError::newer(state::NAME, format)),
             Loaded::Damaged => {
                 findings.push(Finding::StateDamaged);
                 None
@@ -270,7 +149,6 @@ impl<S: Storage> Spool<S> {
                 None
             }
         };
-        next_id = next_id.max(state.as_ref().map_or(0, |state| state.next_id));
         let mut recovered = Recovered { findings, ..Recovered::default() };
         let on_disk: Vec<Range<u64>> = segments.iter().map(|segment| segment.ids.clone()).collect();
         let mut ledgers = Vec::new();
@@ -334,7 +212,8 @@ impl<S: Storage> Spool<S> {
                 desk.disk.corrupt_records += desk.ledger.lose(ids, Loss::Damaged);
             }
             from = look.through;
-            if look.full {
+            // An empty batch is full of nothing: something could not be read, and the next attempt says what.
+            if look.full && !batch.is_empty() {
                 break;
             }
         }
@@ -487,7 +366,6 @@ impl<S: Storage> Spool<S> {
     /// Takes note of what was reached, after a success and after an error.
     fn finish(&self, writer: &mut Writer<S>, outcome: Result<u64, IoError>, now: Instant) -> Result<Synced, IoError> {
         // What was written before the error can still be saved.
-        let outcome = outcome.and_then(|records| writer.log.sync().map(|()| records));
         let rescued = if outcome.is_err() { writer.log.sync() } else { Ok(()) };
         let done = std::mem::take(&mut writer.log.done);
         {
@@ -499,6 +377,7 @@ impl<S: Storage> Spool<S> {
                 desk.count(&error);
             }
         }
+        let is_taken = outcome.is_ok();
         let outcome = outcome.and_then(|records| self.after_success(writer, now).map(|()| records));
         let mut desk = self.desk();
         desk.disk.bytes = writer.log.bytes();
@@ -510,7 +389,7 @@ impl<S: Storage> Spool<S> {
             }
             Err(error) => {
                 desk.count(&error);
-                desk.ledger.disk_failed(now);
+                desk.ledger.disk_failed(now, is_taken);
                 Err(error)
             }
         }
@@ -599,26 +478,4 @@ impl Desk {
     fn count(&mut self, error: &IoError) {
         self.disk.errors[error.operation as usize] += 1;
     }
-}
-
-impl OpenError {
-    fn newer_state(version: u8) -> Self {
-        Self::NewerFormat { file: "state.json".to_owned(), version }
-    }
-}
-
-/// What a reader lacks of what is on the disk.
-fn claim(name: &str, state: Option<&State>, on_disk: &[Range<u64>], next_id: u64) -> (Pending, RecoveredReader) {
-    let (lacked, safe_id) = match state {
-        // Old records are not the business of a new reader.
-        Some(state) => match state.readers.get(name) {
-            Some(reader) => (Pending::of(reader.pending.iter().cloned(), state.next_id), state.safe_id),
-            None => (Pending::from(next_id), 0),
-        },
-        None => (Pending::from(0), 0),
-    };
-    let there = on_disk.iter().flat_map(|ids| lacked.within(ids.clone()));
-    let pending = Pending::of(there, next_id);
-    let missing = lacked.count(0..safe_id) - pending.count(0..safe_id.min(next_id));
-    (pending.clone(), RecoveredReader { records: pending.count(0..next_id), missing })
 }

@@ -11,10 +11,10 @@ use std::ops::Range;
 use crate::model::time::Timestamp;
 
 use super::log::Segment;
+use super::opening::{Finding, OpenError};
 use super::segment::{self, END_MARK, Found, HEADER, Header, Scan};
 use super::state;
 use super::storage::{Listed, Storage};
-use super::{Finding, OpenError};
 
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
@@ -27,8 +27,9 @@ pub(super) struct Recovery {
     pub(super) useless: Vec<String>,
 }
 
-pub(super) fn recover<S: Storage>(storage: &S) -> Result<Recovery, OpenError> {
-    let mut recovery = Recovery::default();
+/// `noted_id`: no record here is known to have this id or one above it.
+pub(super) fn recover<S: Storage>(storage: &S, noted_id: u64) -> Result<Recovery, OpenError> {
+    let mut recovery = Recovery { next_id: noted_id, ..Recovery::default() };
     let mut listed: Vec<(u64, Listed)> = Vec::new();
     for file in storage.list().map_err(OpenError::List)? {
         match segment::first_id_of(&file.name) {
@@ -38,31 +39,37 @@ pub(super) fn recover<S: Storage>(storage: &S) -> Result<Recovery, OpenError> {
             _ => recovery.findings.push(Finding::Foreign { file: file.name }),
         }
     }
-    listed.sort_by_key(|(first_id, _)| *first_id);
-    let ends: Vec<u64> = listed.iter().skip(1).map(|(first_id, _)| *first_id).chain([u64::MAX]).collect();
-    for ((first_id, file), end_id) in listed.into_iter().zip(ends) {
-        match examine(storage, &file, first_id..end_id) {
+    // From the last one on: only what is a segment can say where the one before it ends.
+    listed.sort_by_key(|(first_id, _)| std::cmp::Reverse(*first_id));
+    let mut end_id = u64::MAX;
+    for (first_id, file) in listed {
+        let segment = match examine(storage, &file, first_id..end_id) {
             Ok(Examined::Segment { segment, torn_bytes }) => {
                 if torn_bytes > 0 {
                     recovery.findings.push(Finding::Torn { file: file.name, bytes: torn_bytes });
                 }
-                recovery.next_id = recovery.next_id.max(segment.ids.end);
-                recovery.segments.push_back(segment);
+                segment
             }
             Ok(Examined::Empty) => {
                 recovery.findings.push(Finding::NoRecords { file: file.name.clone() });
                 recovery.useless.push(file.name);
+                continue;
             }
             Ok(Examined::Misnamed) => {
                 recovery.next_id = recovery.next_id.max(first_id + 1);
                 recovery.findings.push(Finding::Misnamed { file: file.name });
+                continue;
             }
-            Ok(Examined::Newer { version }) => return Err(OpenError::NewerFormat { file: file.name, version }),
+            Ok(Examined::Newer { version }) => return Err(OpenError::newer(&file.name, version)),
             Err(error) => {
-                recovery.next_id = recovery.next_id.max(first_id + 1);
+                let ids = first_id..if end_id == u64::MAX { noted_id.max(first_id + 1) } else { end_id };
                 recovery.findings.push(Finding::Unreadable { file: file.name, why: error.to_string() });
+                Segment { ids, first_time: None, bytes: file.bytes, length: file.bytes }
             }
-        }
+        };
+        recovery.next_id = recovery.next_id.max(segment.ids.end);
+        end_id = first_id;
+        recovery.segments.push_front(segment);
     }
     Ok(recovery)
 }

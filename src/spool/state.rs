@@ -14,7 +14,7 @@ use crate::model::time::Timestamp;
 
 use super::storage::Storage;
 
-const NAME: &str = "state.json";
+pub(super) const NAME: &str = "state.json";
 const FORMAT: u8 = 1;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
