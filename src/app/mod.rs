@@ -22,7 +22,7 @@ use crate::config::{self, Invalid};
 use crate::influx::UnusableTarget;
 use crate::runtime::signal::StopSignals;
 use crate::runtime::logging;
-use crate::spool;
+use crate::spool::opening;
 
 use self::lock::Taken;
 use self::service::{Doors, Extra};
@@ -103,7 +103,7 @@ fn report(failure: &anyhow::Error) -> Exit {
         return Exit::Options;
     }
     // The options read well and still cannot be used, such as a certificate that is none.
-    let exit = if failure.is::<UnusableTarget>() || failure.is::<spool::OpenError>() {
+    let exit = if failure.is::<UnusableTarget>() || failure.is::<opening::OpenError>() {
         Exit::Options
     } else if failure.is::<Taken>() {
         Exit::Unavailable

@@ -24,7 +24,8 @@ use crate::status::board::{Board, TargetBoard};
 use crate::status::snapshot::Degraded;
 
 use super::storage::Disk;
-use super::{Bounds, DiskUse, Finding, Held, IoError, Limits, Lost, OpenError, Recovered, Spool, Synced};
+use super::opening::{Finding, OpenError, Recovered};
+use super::{Bounds, DiskUse, Held, IoError, Limits, Lost, Spool, Synced};
 
 /// How often it is looked whether something has to go to the disk.
 const LOOK: Duration = Duration::from_millis(250);
