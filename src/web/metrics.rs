@@ -316,12 +316,12 @@ mod tests {
     fn the_durations_of_writes_fall_into_buckets_up_to_infinity() {
         let board = Board::new(Instant::now(), Timestamp::from_micros(0));
         let seen = || open_metrics(board.snapshot(Instant::now(), Timestamp::from_micros(0)));
-        assert!(seen().contains("ha_ingest_write_duration_seconds_bucket{target=\"influxdb\",le=\"+Inf\"} 0\n"), "{}", seen());
+        assert!(seen().contains("ha_ingest_write_duration_seconds_bucket{le=\"+Inf\",target=\"influxdb\"} 0\n"), "{}", seen());
         for millis in [3, 30, 60_000] {
             board.targets[0].writes.request("stored", Duration::from_millis(millis));
         }
         for (bound, count) in [("0.005", 1), ("0.05", 2), ("10.0", 2), ("+Inf", 3)] {
-            let line = format!("ha_ingest_write_duration_seconds_bucket{{target=\"influxdb\",le=\"{bound}\"}} {count}\n");
+            let line = format!("ha_ingest_write_duration_seconds_bucket{{le=\"{bound}\",target=\"influxdb\"}} {count}\n");
             assert!(seen().contains(&line), "{line} is not in\n{}", seen());
         }
     }

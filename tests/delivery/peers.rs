@@ -56,7 +56,7 @@ async fn influxdb_1_stores_all_but_the_line_that_it_cannot_read() {
     all[371] = HARD.into();
     let bench = Bench::start(&all, server(&peer.url(), Api::Auto), delivery());
     bench.until_empty().await;
-    assert_eq!(bench.lost("refused_by_database"), 1);
+    assert_eq!(bench.set_aside(), 1);
     assert_eq!(count(&peer), 999);
     let end = bench.end().await;
     assert_eq!(end.writes.requests, [("refused_lines", 1)]);
@@ -70,7 +70,7 @@ async fn influxdb_1_stores_all_but_the_line_whose_type_does_not_fit() {
     all[371] = format!("m value=\"text\" {}", clock::now().as_nanos());
     let bench = Bench::start(&all, server(&peer.url(), Api::V1), delivery());
     bench.until_empty().await;
-    assert_eq!(bench.lost("refused_by_database"), 1);
+    assert_eq!(bench.set_aside(), 1);
     assert_eq!(count(&peer), 999);
     let end = bench.end().await;
     let requests: u64 = end.writes.requests.iter().map(|(_, count)| count).sum();
@@ -115,8 +115,8 @@ async fn influxdb_1_with_a_retention_expires_what_is_older() {
     all.extend((0..50).map(|at| format!("m value=1 {at}")));
     let bench = Bench::start(&all, server(&peer.url(), Api::V1), delivery());
     bench.until_empty().await;
-    assert_eq!(bench.lost("expired"), 50);
-    assert_eq!(bench.lost("refused_by_database"), 0);
+    assert_eq!(bench.snapshot().books.expired, 50);
+    assert_eq!(bench.set_aside(), 0);
     bench.end().await;
 }
 

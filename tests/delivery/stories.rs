@@ -146,7 +146,7 @@ async fn one_bad_line_among_a_thousand_is_the_only_one_that_is_lost() {
             bench.until_empty().await;
             let requests = fake.requests().len();
             assert!(requests <= most_requests, "{words}: {requests} requests for line {at}");
-            assert_eq!(bench.lost("refused_by_database"), 1, "{words}");
+            assert_eq!(bench.set_aside(), 1, "{words}");
             let end = bench.end().await;
             assert_eq!(end.books.stored, 999, "{words}");
             assert_eq!(end.target.state, LinkState::Connected, "{words}");
@@ -154,6 +154,13 @@ async fn one_bad_line_among_a_thousand_is_the_only_one_that_is_lost() {
             assert!(all.iter().all(|line| stored.contains(line) != line.contains("poison")), "{words}");
         }
     }
+}
+
+/// It opens as usual, and not for long.
+fn quick_breaker() -> ha_ingestor::config::settings::Delivery {
+    let mut settings = delivery();
+    settings.breaker.open_for = Duration::from_millis(10);
+    settings
 }
 
 #[tokio::test]
@@ -172,9 +179,9 @@ async fn one_line_that_makes_the_server_fail_does_not_stop_the_others_for_ever()
     .await;
     let mut all = lines(100);
     all[37] = "m,entity_id=poison value=1 1".into();
-    let bench = Bench::start(&all, server(&fake.url, Api::V1), delivery());
+    let bench = Bench::start(&all, server(&fake.url, Api::V1), quick_breaker());
     bench.until_empty().await;
-    assert_eq!(bench.lost("refused_by_database"), 1);
+    assert_eq!(bench.set_aside(), 1);
     assert_eq!(bench.end().await.books.stored, 99);
     assert_eq!(stored.lock().unwrap().len(), 99);
 }
@@ -187,7 +194,7 @@ async fn a_server_that_fails_for_every_line_costs_none_however_long_it_takes() {
         if answered <= 60 { answer(500, r#"{"error":"internal error"}"#) } else { answer(204, "") }
     })
     .await;
-    let bench = Bench::start(&lines(100), server(&fake.url, Api::V1), delivery());
+    let bench = Bench::start(&lines(100), server(&fake.url, Api::V1), quick_breaker());
     bench.until_empty().await;
     assert_eq!(bench.end().await.books.stored, 100);
 }
@@ -220,7 +227,7 @@ async fn what_is_older_than_the_database_keeps_is_counted_without_an_alarm() {
     .await;
     let bench = Bench::start(&lines(10), server(&fake.url, Api::V1), delivery());
     bench.until_empty().await;
-    assert_eq!((bench.lost("expired"), bench.lost("refused_by_database")), (3, 0));
+    assert_eq!((bench.snapshot().books.expired, bench.set_aside()), (3, 0));
     let end = bench.end().await;
     assert_eq!((end.books.stored, end.target.failures), (7, 0));
 }
@@ -251,7 +258,8 @@ async fn faults_that_need_a_person_hold_everything_until_they_are_healed() {
         bench.append(&lines(5));
         bench.skip_to_probe().await;
         bench.until_empty().await;
-        assert_eq!(fake.requests().len(), 2, "{status}: one probe, which takes what gathered");
+        let sizes: Vec<usize> = fake.requests().iter().map(|request| request.lines.len()).collect();
+        assert_eq!(sizes, [10, 10, 5], "{status}: a probe of ten, then the rest");
         assert_eq!(bench.end().await.books.stored, 15, "{status}");
     }
 }
@@ -523,7 +531,7 @@ async fn a_refused_line_is_kept_with_what_is_known_of_it() {
     assert!(letter.batch.ends_with("-1"), "{}", letter.batch);
     assert_eq!(letter.time.as_micros(), 2);
     let end = bench.end().await;
-    assert_eq!((end.books.stored, end.books.set_aside.iter().map(|(_, count)| count).sum::<u64>()), (1, 1));
+    assert_eq!((end.books.stored, end.books.set_aside()), (1, 1));
 }
 
 #[tokio::test]
