@@ -35,6 +35,8 @@ pub(super) struct Ledger {
     bounds: Bounds,
     safe_id: u64,
     disk: Vec<Segment>,
+    /// The last segment is being written to.
+    last_is_open: bool,
     retry_at: Option<Instant>,
     noted_at: Option<Instant>,
     degraded: bool,
@@ -66,8 +68,17 @@ impl ReaderLedger {
 
 impl Ledger {
     pub(super) fn new(bounds: Bounds, readers: Vec<ReaderLedger>, next_id: u64, disk: Vec<Segment>) -> Self {
-        let front = Front::new(next_id);
-        Self { front, readers, bounds, safe_id: next_id, disk, retry_at: None, noted_at: None, degraded: false }
+        Self {
+            front: Front::new(next_id),
+            readers,
+            bounds,
+            safe_id: next_id,
+            disk,
+            last_is_open: false,
+            retry_at: None,
+            noted_at: None,
+            degraded: false,
+        }
     }
 
     pub(super) fn reader(&self, reader: usize) -> &ReaderLedger {
@@ -228,8 +239,8 @@ impl Ledger {
         }
     }
 
-    pub(super) fn disk_is(&mut self, segments: Vec<Segment>) {
-        self.disk = segments;
+    pub(super) fn disk_is(&mut self, segments: Vec<Segment>, last_is_open: bool) {
+        (self.disk, self.last_is_open) = (segments, last_is_open);
     }
 
     /// `is_taken`: it has the records all the same, and failed at something else.
@@ -261,12 +272,12 @@ impl Ledger {
         self.readers.iter().any(|reader| reader.pending.within(ids.clone()).next().is_some())
     }
 
-    /// The last one may still be written to. `strict` goes on with it.
     pub(super) fn has_unneeded_segments(&self) -> bool {
-        let kept = usize::from(self.bounds.durability == Durability::Strict);
+        let kept = usize::from(self.last_is_open && self.keeps_the_open_segment());
         self.disk.iter().rev().skip(kept).any(|segment| !self.needs(&segment.ids))
     }
 
+    /// `strict` writes every second: it goes on with the file that it has, though nobody needs what is in it.
     pub(super) fn keeps_the_open_segment(&self) -> bool {
         self.bounds.durability == Durability::Strict
     }

@@ -105,6 +105,11 @@ impl<S: Storage> Log<S> {
         self.segments.iter()
     }
 
+    /// Whether the last segment is being written to.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
@@ -317,6 +322,8 @@ impl<S: Storage> Log<S> {
     fn begin_segment(&mut self, first_id: u64, first_time: Timestamp) -> Result<(), IoError> {
         let failed = |error| IoError::new(Operation::Open, error);
         let file = self.storage.create(&segment::name(first_id)).map_err(failed)?;
+        // One of this name that got no record and could not be removed.
+        self.segments.retain(|segment| segment.ids.start != first_id);
         self.has_new_name = true;
         let length = HEADER as u64;
         let segment = Segment { ids: first_id..first_id, first_time: Some(first_time), bytes: length, length };
@@ -349,8 +356,7 @@ impl<S: Storage> Log<S> {
         segment.ids.end = open.synced_id;
         segment.length = open.synced_length;
         segment.bytes = open.synced_length;
-        if segment.ids.is_empty() {
-            let _ = self.storage.remove(&segment::name(segment.ids.start));
+        if segment.ids.is_empty() && self.storage.remove(&segment::name(segment.ids.start)).is_ok() {
             self.segments.pop_back();
         }
     }

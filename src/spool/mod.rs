@@ -381,7 +381,7 @@ impl<S: Storage> Spool<S> {
         let outcome = outcome.and_then(|records| self.after_success(writer, now).map(|()| records));
         let mut desk = self.desk();
         desk.disk.bytes = writer.log.bytes();
-        desk.ledger.disk_is(writer.log.segments().cloned().collect());
+        desk.ledger.disk_is(writer.log.segments().cloned().collect(), writer.log.is_open());
         match outcome {
             Ok(records) => {
                 desk.ledger.disk_works();
@@ -396,7 +396,7 @@ impl<S: Storage> Spool<S> {
     }
 
     fn after_success(&self, writer: &mut Writer<S>, now: Instant) -> Result<(), IoError> {
-        self.desk().ledger.disk_is(writer.log.segments().cloned().collect());
+        self.desk().ledger.disk_is(writer.log.segments().cloned().collect(), writer.log.is_open());
         let (is_degraded, note_is_due) = {
             let desk = self.desk();
             (desk.ledger.is_degraded(), desk.ledger.note_is_due(now))
@@ -462,7 +462,7 @@ impl<S: Storage> Spool<S> {
         }
         let mut desk = self.desk();
         desk.disk.bytes = writer.log.bytes();
-        desk.ledger.disk_is(writer.log.segments().cloned().collect());
+        desk.ledger.disk_is(writer.log.segments().cloned().collect(), writer.log.is_open());
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer<S>> {
