@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -192,10 +193,11 @@ fn another_process_is_waited_for() {
     lock.lock().unwrap();
     let tried = Command::new("flock").args(["--nonblock"]).arg(folder.join("lock")).arg("true").status().unwrap();
     assert!(!tried.success(), "the lock is one that processes share");
+    let (done, is_done) = mpsc::channel();
     std::thread::scope(|scope| {
-        let adding = scope.spawn(|| add(&store, &["b"]));
-        std::thread::yield_now();
-        assert!(!adding.is_finished());
+        let store = &store;
+        scope.spawn(move || done.send(add(store, &["b"])).unwrap());
+        assert!(is_done.recv_timeout(Duration::from_millis(200)).is_err(), "the lock is held");
         drop(lock);
     });
     assert_eq!(ids(&store), ["b", "a"]);
