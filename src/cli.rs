@@ -20,7 +20,8 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all is well, 69 something needed cannot be reached, 70 a fault of this program, \
+const EXIT_CODES: &str = "Exit codes: 0 all is well, 69 something needed cannot be reached or does not \
+                          take what it is given, 70 a fault of this program, \
                           78 something is wrong with the options.";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Subcommand)]
@@ -34,6 +35,11 @@ pub enum Command {
     Check,
     /// Show what would be written for states that you have
     Preview(Preview),
+    /// Send again what the database refused once, or the files of an archive
+    ///
+    /// What was stored leaves the dead letters; what is refused again stays. It may be done while the service runs, and be
+    /// interrupted and begun again: a line that is written twice is one point.
+    Replay(Replay),
     /// Ask the running service whether it is alive (for the health check of a container)
     Healthcheck,
 }
@@ -64,6 +70,25 @@ pub struct Preview {
     pub explain: bool,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Replay {
+    /// Files of line protocol, packed with gzip, such as those of an archive (`file://` in influxdb.url)
+    #[arg(value_name = "FILE.lp.gz", required_unless_present = "dead_letters", conflicts_with = "dead_letters")]
+    pub files: Vec<PathBuf>,
+
+    /// Send the lines that a database refused, each to the target that refused it
+    #[arg(long)]
+    pub dead_letters: bool,
+
+    /// Send everything to this target [default: influxdb]
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+
+    /// Only tell what there is
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateSource {
     StandardInput,
@@ -84,7 +109,7 @@ mod tests {
 
     use clap::{CommandFactory, Parser};
 
-    use super::{Cli, Command, Demo, Preview, StateSource};
+    use super::{Cli, Command, Demo, Preview, Replay, StateSource};
 
     fn check(line: &str, expected: &Command) {
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -119,6 +144,26 @@ mod tests {
             "ha-ingestor preview --state states.jsonl",
             &Command::Preview(Preview { state: StateSource::File("states.jsonl".into()), explain: false }),
         );
+    }
+
+    #[test]
+    fn replay_takes_letters_or_files() {
+        let letters = Replay { files: vec![], dead_letters: true, target: None, dry_run: false };
+        check("ha-ingestor replay --dead-letters", &Command::Replay(letters.clone()));
+        check(
+            "ha-ingestor replay --dead-letters --target mirror_1 --dry-run",
+            &Command::Replay(Replay { target: Some("mirror_1".into()), dry_run: true, ..letters.clone() }),
+        );
+        check(
+            "ha-ingestor replay a.lp.gz b.lp.gz",
+            &Command::Replay(Replay {
+                files: vec!["a.lp.gz".into(), "b.lp.gz".into()],
+                dead_letters: false,
+                ..letters
+            }),
+        );
+        assert!(refused("ha-ingestor replay").contains("<FILE.lp.gz>"));
+        assert!(refused("ha-ingestor replay --dead-letters a.lp.gz").contains("cannot be used with"));
     }
 
     #[test]

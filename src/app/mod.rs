@@ -6,6 +6,7 @@ mod greeting;
 mod healthcheck;
 mod lock;
 mod preview;
+mod replay;
 mod service;
 
 use std::ffi::OsString;
@@ -34,7 +35,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {
     Done = 0,
-    /// Something needed cannot be reached.
+    /// Something needed cannot be reached, or does not take what it is given.
     Unavailable = 69,
     /// A fault of this program.
     Software = 70,
@@ -79,6 +80,10 @@ fn obey(cli: &Cli) -> anyhow::Result<Exit> {
             on_runtime(check::run(&settings))
         }
         Command::Preview(wishes) => preview::run(&config::load(&cli.flags, environment)?, &wishes),
+        Command::Replay(wishes) => {
+            let settings = config::load(&cli.flags, environment)?;
+            on_runtime(replay::run(&settings, &wishes))
+        }
         Command::Healthcheck => Ok(healthcheck::run(&config::load_place(&cli.flags, environment)?)),
     }
 }

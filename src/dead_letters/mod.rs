@@ -22,6 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::folder::{Folder, Piece, Version, letters};
 use self::letter::DeadLetter;
 
+/// The name of their folder where the service keeps what must survive a restart.
+pub const FOLDER: &str = "dead-letters";
+
 /// What the letters may take on disk.
 pub const LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 

@@ -5,6 +5,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -27,6 +29,9 @@ fn letter(id: &str, target: &str) -> DeadLetter {
 }
 
 const EACH: usize = 300;
+
+/// Long enough for a machine that is busy with something else.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A store in a folder that is not there yet.
 fn store(limit_bytes: u64) -> (TempDir, PathBuf, Store) {
@@ -163,8 +168,10 @@ fn who_adds_and_who_removes_at_once_do_not_disturb_each_other() {
         }
         scope.spawn(|| {
             let replay = Store::open(&folder, LIMIT_BYTES);
+            let deadline = Instant::now() + PATIENCE;
             let mut removed = 0;
             while removed < 2 * EACH as u64 {
+                assert!(Instant::now() < deadline, "letters are gone that nobody removed");
                 let listed = replay.list(usize::MAX, Some("influxdb")).unwrap();
                 removed += replay.remove(&listed.into_iter().map(|letter| letter.id).collect()).unwrap();
                 service.sync().unwrap();
@@ -186,10 +193,11 @@ fn another_process_is_waited_for() {
     lock.lock().unwrap();
     let tried = Command::new("flock").args(["--nonblock"]).arg(folder.join("lock")).arg("true").status().unwrap();
     assert!(!tried.success(), "the lock is one that processes share");
+    let (done, is_done) = mpsc::channel();
     std::thread::scope(|scope| {
-        let adding = scope.spawn(|| add(&store, &["b"]));
-        std::thread::yield_now();
-        assert!(!adding.is_finished());
+        let store = &store;
+        scope.spawn(move || done.send(add(store, &["b"])).unwrap());
+        assert!(is_done.recv_timeout(Duration::from_millis(200)).is_err(), "the lock is held");
         drop(lock);
     });
     assert_eq!(ids(&store), ["b", "a"]);

@@ -30,7 +30,7 @@ use super::{Answer, Fault, Sent};
 const SYNC: Duration = Duration::from_secs(10);
 
 /// Fixed head (RFC 1952) with the flag for an extra field, 8 bytes of it: our subfield `HA` with 4 bytes of length.
-const HEAD: [u8; 16] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255, 8, 0, b'H', b'A', 4, 0];
+pub(super) const HEAD: [u8; 16] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255, 8, 0, b'H', b'A', 4, 0];
 const HEAD_BYTES: usize = HEAD.len() + 4;
 const TAIL_BYTES: usize = 8;
 

@@ -3,6 +3,7 @@
 //! A target takes a batch and says what it was answered. It does not judge the answer and it never tries twice:
 //! `deliver` does.
 
+pub mod archived;
 mod compress;
 mod detect;
 pub mod file;

@@ -118,7 +118,7 @@ fn healthcheck_tells_a_running_service_from_none() {
 }
 
 /// The lines of all files of an archive, as the user would read them.
-fn archived(folder: &std::path::Path) -> Vec<String> {
+pub fn archived(folder: &std::path::Path) -> Vec<String> {
     let mut command = Command::new("gzip");
     command.arg("-dc").args(fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
     let output = command.output().unwrap();

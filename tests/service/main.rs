@@ -19,6 +19,7 @@ mod commands;
 mod database;
 mod home;
 mod options;
+mod replay;
 mod secrets;
 mod service;
 mod stop;

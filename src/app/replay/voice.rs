@@ -1,0 +1,35 @@
+//! What a person hears of a long command. Whoever listened may have gone: the work goes on.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// Between two looks at the progress.
+const BLINK: Duration = Duration::from_millis(200);
+
+pub(super) struct Voice {
+    on_terminal: bool,
+    /// When the line that is overwritten was shown last.
+    shown: Option<Instant>,
+}
+
+impl Voice {
+    pub(super) fn new() -> Self {
+        Self { on_terminal: io::stderr().is_terminal(), shown: None }
+    }
+
+    /// A line that stays.
+    pub(super) fn say(&mut self, line: &str) {
+        if self.shown.take().is_some() {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+        let _ = writeln!(io::stdout(), "{line}");
+    }
+
+    /// A line that the next one overwrites; nothing in a file or a pipe.
+    pub(super) fn progress(&mut self, line: impl FnOnce() -> String) {
+        if self.on_terminal && self.shown.is_none_or(|shown| shown.elapsed() >= BLINK) {
+            let _ = write!(io::stderr(), "\r{}\x1b[K", line());
+            self.shown = Some(Instant::now());
+        }
+    }
+}
