@@ -20,7 +20,9 @@ mod database;
 mod home;
 mod options;
 mod secrets;
+#[allow(dead_code, reason = "not every test binary needs all that it can do")]
 mod service;
 mod stop;
 mod web;
+#[allow(dead_code, reason = "not every test binary needs all that it can do")]
 mod world;
