@@ -53,7 +53,7 @@ fn check(story: &Story, influxd: &Influxd, except: &[Key]) {
 }
 
 fn finish(story: &Story, influxd: &Influxd, mut service: Service) {
-    story.drain_within(&mut service, Duration::from_secs(60));
+    story.drain_within(&mut service, Duration::from_mins(1));
     service.wait_until_ready();
     end(service);
     check(story, influxd, &[]);
@@ -82,7 +82,7 @@ fn a_real_database_that_is_dropped_and_made_again_gets_what_came_after() {
     story.storm(500);
     service.wait_for_reason("the database does not exist");
     influxd.create_database(DATABASE);
-    story.drain_within(&mut service, Duration::from_secs(60));
+    story.drain_within(&mut service, Duration::from_mins(1));
     check(&story, &influxd, &[]);
 
     let before = story.world.expected();
@@ -90,7 +90,7 @@ fn a_real_database_that_is_dropped_and_made_again_gets_what_came_after() {
     story.storm(500);
     service.wait_for_reason("the database does not exist");
     influxd.create_database(DATABASE);
-    story.drain_within(&mut service, Duration::from_secs(60));
+    story.drain_within(&mut service, Duration::from_mins(1));
     let missing: BTreeSet<_> = story.world.expected().difference(&stored(&influxd)).cloned().collect();
     assert!(missing.is_subset(&before), "what was dropped is gone, what came after is there");
     end(service);
@@ -158,7 +158,7 @@ fn a_real_conflict_of_types_costs_only_the_points_in_conflict() {
 fn a_real_database_whose_disk_is_full_gets_everything_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Mount::new(&folder.path().join("data"), 6 << 20) else { return };
-    let Some(influxd) = Influxd::start_in(folder.path().join("data"), "") else { return };
+    let Some(mut influxd) = Influxd::start_in(folder.path().join("data"), "") else { return };
     influxd.create_database(DATABASE);
     let mut story = story(&influxd, "balanced");
     let mut service = story.start();
@@ -170,6 +170,9 @@ fn a_real_database_whose_disk_is_full_gets_everything_when_there_is_room() {
     service.wait_until("it cannot be stored", |service| metrics(service).of(MAIN, "target_connected") == 0);
     fs::remove_file(ballast).unwrap();
     disk.grows_to(64 << 20);
+    // InfluxDB 1 repeats the error of its log for ever, although there is room: whoever made some has to restart it.
+    influxd.kill();
+    influxd.start_again();
     finish(&story, &influxd, service);
 }
 

@@ -33,7 +33,7 @@ fn too_many_requests_not_found_and_unauthorised_do_not_drop_data() {
                 assert_eq!(page.of(MAIN, "points_dropped_total"), 0);
                 assert_eq!(page.of(MAIN, "points_dead_lettered_total"), 0);
                 story.world.database.is(Mood::Well);
-                story.drain_within(&mut service, Duration::from_secs(60));
+                story.drain_within(&mut service, Duration::from_mins(1));
                 story.finish_complete(service);
             });
         }

@@ -10,7 +10,7 @@ use crate::oracle::{Story, end, metrics};
 use crate::world::Mood;
 
 /// How long it is frozen.
-const FROZEN: Duration = Duration::from_secs(60);
+const FROZEN: Duration = Duration::from_mins(1);
 
 #[test]
 fn stopped_with_a_backlog_an_open_request_and_a_dead_database_it_ends_in_time_and_keeps_all() {
