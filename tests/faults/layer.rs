@@ -105,6 +105,13 @@ fn the_layer_leaves_alone_what_no_rule_is_about() {
         assert_eq!(sees(layer, script), (Some(0), "one\ntwo\n".to_owned()));
         assert_eq!(fs::read_to_string(folder.join("b/c")).unwrap(), "on");
         assert!(layer.did().is_empty() && !folder.join("d").exists());
+        let elsewhere = TempDir::new().unwrap();
+        layer.obeys("any * 1+ EIO");
+        assert_eq!(
+            sees(layer, &format!("echo one > {}", elsewhere.path().join("a").display())),
+            (Some(0), String::new())
+        );
+        assert!(layer.did().is_empty());
     });
 }
 
