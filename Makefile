@@ -1,7 +1,7 @@
 # What a newcomer needs. Everything stays in this checkout (target/), except what `deps` installs with apt.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps peers demo test lint bench clean-peers
+.PHONY: help deps peers demo test faults lint bench clean-peers
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ demo: deps ## Run everything with a simulated home: nothing to set up
 test: deps peers ## Run all tests, those with the real peers too (the first time about 5 minutes)
 	cargo test --workspace
 	@echo "test: all passed; what a missing peer kept from running is in the lines above that start with SKIPPED"
+
+# Most of these tests wait for something: many at once cost no more than few.
+faults: deps ## Kill it, fill its disk, break its database: nothing acknowledged may be lost (about 3 minutes)
+	cargo test --test faults -- --test-threads=24
 
 lint: deps ## Formatting, clippy and the documentation, warnings denied
 	cargo fmt --check

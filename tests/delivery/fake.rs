@@ -29,6 +29,12 @@ pub(crate) enum Reaction {
     Raw(&'static str),
     /// A byte now and then, for ever.
     Drip,
+    /// Not a word, until the other side goes.
+    Silence,
+    /// These bytes, then the connection is reset.
+    Reset(&'static str),
+    /// That one, after a while.
+    Late(Duration, Box<Reaction>),
 }
 
 pub(crate) fn answer(status: u16, body: impl Into<String>) -> Reaction {
@@ -84,9 +90,23 @@ async fn serve(
     let mut buffer = Vec::new();
     loop {
         let Some(request) = read_request(&mut stream, &mut buffer, body_limit).await else { return };
-        let reaction = behaviour.lock().unwrap()(&request);
+        let mut reaction = behaviour.lock().unwrap()(&request);
         seen.lock().unwrap().push(request);
+        while let Reaction::Late(time, then) = reaction {
+            tokio::time::sleep(time).await;
+            reaction = *then;
+        }
         match reaction {
+            Reaction::Late(..) => unreachable!("its time has passed"),
+            Reaction::Reset(text) => {
+                let _ = stream.write_all(text.as_bytes()).await;
+                let _ = stream.set_zero_linger();
+                return;
+            }
+            Reaction::Silence => {
+                while read_more(&mut stream, &mut buffer).await.is_some() {}
+                return;
+            }
             Reaction::Answer(status, headers, body) => {
                 let length = if status == 204 { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
                 let text = format!("HTTP/1.1 {status} X\r\n{headers}{length}\r\n{body}");

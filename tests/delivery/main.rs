@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends with a panic, and is read")]
 
 mod bench;
+#[allow(dead_code, reason = "not every test binary needs all that it can do")]
 mod fake;
 mod peers;
 mod stories;
@@ -14,6 +15,7 @@ mod support {
     pub(crate) mod http;
     pub(crate) mod influxd;
     pub(crate) mod peer;
+    #[allow(dead_code, reason = "not every test binary needs all that it can do")]
     pub(crate) mod process;
     pub(crate) mod skip;
     pub(crate) mod victoria_metrics;

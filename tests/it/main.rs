@@ -23,6 +23,7 @@ mod support {
     pub(crate) mod influxd;
     pub(crate) mod nasty;
     pub(crate) mod peer;
+    #[allow(dead_code, reason = "not every test binary needs all that it can do")]
     pub(crate) mod process;
     pub(crate) mod python;
     pub(crate) mod reading;

@@ -21,7 +21,9 @@ mod home;
 mod options;
 mod replay;
 mod secrets;
+#[allow(dead_code, reason = "not every test binary needs all that it can do")]
 mod service;
 mod stop;
 mod web;
+#[allow(dead_code, reason = "not every test binary needs all that it can do")]
 mod world;

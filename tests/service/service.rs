@@ -6,7 +6,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -84,11 +86,44 @@ pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str
     Some(Answer { status, headers, body: body.to_owned() })
 }
 
+/// Where a service lives: its options, its data, its logs. It outlives the service; cheap to clone.
+#[derive(Clone)]
+pub struct Place {
+    folder: Arc<TempDir>,
+    starts: Arc<AtomicUsize>,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self { folder: Arc::new(TempDir::new().unwrap()), starts: Arc::default() }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The program as the service is started here.
+    pub fn command(&self, options: Option<&Value>, arguments: &[&str]) -> Command {
+        let mut command = program();
+        command.args(["run", "--listen", "127.0.0.1:0"]).args(arguments);
+        if let Some(options) = options {
+            command.args(["--options", &options_file(&self.folder, &options.to_string())]);
+        }
+        command.arg("--data-dir").arg(self.data());
+        command
+    }
+
+    /// A log for each start: what an earlier one said is not said by the next.
+    fn next_log(&self) -> PathBuf {
+        self.folder.path().join(format!("log.{}", self.starts.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
 pub struct Service {
     process: Process,
     address: SocketAddr,
     log: PathBuf,
-    _folder: TempDir,
+    _place: Place,
 }
 
 /// What is left of a service that ended as it should.
@@ -104,20 +139,58 @@ impl Service {
 
     /// Returns when it listens; whatever it has to connect to may be missing.
     pub fn start_with(options: Option<&Value>, arguments: &[&str]) -> Self {
-        let folder = TempDir::new().unwrap();
-        let mut command = program();
-        command.args(["run", "--listen", "127.0.0.1:0"]).args(arguments);
-        if let Some(options) = options {
-            command.args(["--options", &options_file(&folder, &options.to_string())]);
-        }
-        command.arg("--data-dir").arg(folder.path().join("data"));
-        let log = folder.path().join("log");
-        let mut process = Process::start("ha-ingestor", &mut command, &log);
+        let place = Place::new();
+        let command = place.command(options, arguments);
+        Self::start_at(&place, command)
+    }
+
+    /// Where one may have been before.
+    pub fn start_at(place: &Place, command: Command) -> Self {
+        let (mut process, log) = Self::begin(place, command);
         let address = wait_until("it says where it listens", PATIENCE, || {
             process.must_run();
             listens_at(&log)
         });
-        Self { process, address, log, _folder: folder }
+        Self { process, address, log, _place: place.clone() }
+    }
+
+    /// The same for one that may end before it listens: then how, and what it said.
+    pub fn try_start_at(place: &Place, command: Command) -> Result<Self, (ExitStatus, String)> {
+        let (mut process, log) = Self::begin(place, command);
+        let address = wait_until("it says where it listens, or ends", PATIENCE, || match process.ended() {
+            Some(status) => Some(Err((status, fs::read_to_string(&log).unwrap()))),
+            None => listens_at(&log).map(Ok),
+        })?;
+        Ok(Self { process, address, log, _place: place.clone() })
+    }
+
+    fn begin(place: &Place, mut command: Command) -> (Process, PathBuf) {
+        let log = place.next_log();
+        (Process::start("ha-ingestor", &mut command, &log), log)
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.ended()
+    }
+
+    /// A signal by its name, such as `STOP`.
+    pub fn signal(&mut self, name: &str) {
+        self.process.signal(name);
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it answers, if it does.
+    pub fn try_get(&self, path: &str) -> Option<Answer> {
+        ask(self.address, "GET", path, &[])
     }
 
     pub fn address(&self) -> String {

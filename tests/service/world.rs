@@ -63,7 +63,7 @@ impl World {
             gate: free_address(),
             visits: Arc::default(),
             began_with,
-            database: Database { address: free_address(), ..Database::default() },
+            database: Database::new(),
         }
     }
 
@@ -90,10 +90,15 @@ impl World {
 
     /// From now on the database can be reached.
     pub fn open_database(&self) {
-        let database = self.database.clone();
-        let (address, behaviour) = (database.address.to_string(), move |request: &Request| database.react(request));
+        self.open(&self.database);
+    }
+
+    /// The same for any database.
+    pub fn open(&self, database: &Database) {
+        let reacting = database.clone();
+        let (address, behaviour) = (database.address.to_string(), move |request: &Request| reacting.react(request));
         let fake = self.runtime.block_on(Fake::start_on(&address, usize::MAX, behaviour));
-        self.database.inner().fake = Some(fake);
+        database.inner().fake = Some(fake);
     }
 
     /// Options that reach both, and do not wait long for anything.
@@ -153,7 +158,21 @@ pub enum Mood {
     Drips,
     /// It takes no batch with a line that holds this, and quotes the line.
     CannotParse(&'static str),
+    /// It takes everything, and says so after this time; meanwhile it hears others.
+    Late(Duration),
+    /// It takes nothing and never says a word.
+    Silent,
+    /// It takes everything and never says a word.
+    TakesSilently,
+    /// It takes everything, says this, and the connection is reset.
+    TakesAndResets(&'static str),
+    /// It takes nothing: status, further headers, body.
+    Answers(u16, &'static str, String),
+    /// Whatever somebody thought of. `None`: it takes the request.
+    By(Arc<Behaviour>),
 }
+
+pub type Behaviour = dyn Fn(&Request) -> Option<Reaction> + Send + Sync;
 
 /// A database of version 1. Cheap to clone; all clones are the same database.
 #[derive(Clone)]
@@ -176,6 +195,20 @@ impl Default for Database {
 }
 
 impl Database {
+    /// Nothing listens there yet.
+    pub fn new() -> Self {
+        Self { address: free_address(), ..Self::default() }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.inner().fake.is_some()
+    }
+
+    /// From now on it cannot be reached; what it took it still has.
+    pub fn close(&self) {
+        self.inner().fake = None;
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -187,6 +220,11 @@ impl Database {
     /// All lines that were taken, as often as they were.
     pub fn lines(&self) -> Vec<String> {
         self.inner().stored.clone()
+    }
+
+    /// It has nothing any more.
+    pub fn forget(&self) {
+        self.inner().stored.clear();
     }
 
     pub fn requests(&self) -> Vec<Request> {
@@ -207,8 +245,27 @@ impl Database {
 
     fn react(&self, request: &Request) -> Reaction {
         let mood = self.inner().mood.clone();
+        let mut late = Duration::ZERO;
         let status = match mood {
             Mood::Well => 204,
+            Mood::Late(time) => {
+                late = time;
+                204
+            }
+            Mood::Silent => return Reaction::Silence,
+            Mood::TakesSilently => {
+                self.take(request);
+                return Reaction::Silence;
+            }
+            Mood::TakesAndResets(bytes) => {
+                self.take(request);
+                return Reaction::Reset(bytes);
+            }
+            Mood::Answers(status, headers, body) => return Reaction::Answer(status, headers, body),
+            Mood::By(behaviour) => match behaviour(request) {
+                Some(reaction) => return reaction,
+                None => 204,
+            },
             Mood::Slow(time) => {
                 std::thread::sleep(time);
                 204
@@ -225,8 +282,12 @@ impl Database {
                 None => 204,
             },
         };
+        self.take(request);
+        if late.is_zero() { answer(status, "") } else { Reaction::Late(late, Box::new(answer(status, ""))) }
+    }
+
+    fn take(&self, request: &Request) {
         self.inner().stored.extend(request.lines.iter().cloned());
-        answer(status, "")
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -19,7 +19,9 @@ pub(crate) struct Influxd {
     pub(crate) address: SocketAddr,
     process: Process,
     program: PathBuf,
-    data: TempDir,
+    data: PathBuf,
+    /// Goes after the process.
+    _temporary: Option<TempDir>,
 }
 
 impl Influxd {
@@ -29,13 +31,19 @@ impl Influxd {
 
     /// `options` are lines of the section `[http]`.
     pub(crate) fn start_with(options: &str) -> Option<Self> {
-        let program = find("HA_INGESTOR_TEST_INFLUXD", "bin/influxd")?;
         let data = TempDir::new().unwrap();
+        let path = data.path().to_owned();
+        Self::start_in(path, options).map(|influxd| Self { _temporary: Some(data), ..influxd })
+    }
+
+    /// Keeps its data in this folder, which outlives it.
+    pub(crate) fn start_in(data: PathBuf, options: &str) -> Option<Self> {
+        let program = find("HA_INGESTOR_TEST_INFLUXD", "bin/influxd")?;
         let address = free_address();
-        let settings = settings(&data.path().display().to_string(), address, options);
-        fs::write(data.path().join(SETTINGS), settings).unwrap();
-        let process = run(&program, data.path(), address);
-        Some(Self { address, process, program, data })
+        let settings = settings(&data.display().to_string(), address, options);
+        fs::write(data.join(SETTINGS), settings).unwrap();
+        let process = run(&program, &data, address);
+        Some(Self { address, process, program, data, _temporary: None })
     }
 
     /// SIGKILL: what was acknowledged is in its log on disk.
@@ -45,7 +53,7 @@ impl Influxd {
 
     /// With the same data on the same port.
     pub(crate) fn start_again(&mut self) {
-        self.process = run(&self.program, self.data.path(), self.address);
+        self.process = run(&self.program, &self.data, self.address);
     }
 
     pub(crate) fn url(&self) -> String {
