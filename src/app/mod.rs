@@ -21,8 +21,8 @@ use tracing::error;
 use crate::cli::{Cli, Command};
 use crate::config::{self, Invalid};
 use crate::influx::UnusableTarget;
-use crate::runtime::signal::StopSignals;
 use crate::runtime::logging;
+use crate::runtime::signal::StopSignals;
 use crate::spool::opening;
 
 use self::lock::Taken;

@@ -88,7 +88,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let _alone = Lock::take(&settings.place.data_dir)?;
     let spool = open_spool(&settings, &board)?;
-    let letters = Store::open(settings.place.data_dir.join("dead-letters"), dead_letters::LIMIT_BYTES);
+    let letters = Store::open(settings.place.data_dir.join(dead_letters::FOLDER), dead_letters::LIMIT_BYTES);
     board.dead_letters.kept.set(letters.count().unwrap_or_default().letters);
     let (events, arriving) = mpsc::channel(EVENT_FRAMES);
 
@@ -111,7 +111,8 @@ pub(super) async fn run(
     let flush_for = grace.saturating_sub(GOODBYES).max(grace / 2);
     let mut delivery = Group::new("delivery");
     for (at, target) in board.targets.iter().enumerate() {
-        let Some(settings::NamedTarget { name, place }) = settings.targets.iter().find(|known| known.name == target.name)
+        let Some(settings::NamedTarget { name, place }) =
+            settings.targets.iter().find(|known| known.name == target.name)
         else {
             warn!("nowhere to write to: set `influxdb.url`; until then the newest records are kept on disk");
             target.link.not_configured("set `influxdb.url`", clock::now());
@@ -119,7 +120,8 @@ pub(super) async fn run(
         };
         let (place, settings) = (place.clone(), settings.delivery.clone());
         let open = Target::open(&place, &settings).map_err(|err| err.of(name))?;
-        let (reader, letters, target, board) = (spool.reader(at), letters.clone(), Arc::clone(target), Arc::clone(&board));
+        let (reader, letters, target, board) =
+            (spool.reader(at), letters.clone(), Arc::clone(target), Arc::clone(&board));
         delivery.spawn(format!("delivery_{name}"), |stop| async move {
             tokio::join!(
                 greeting::run(&place, &settings, &target, &stop),

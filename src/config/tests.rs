@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::place::Flags;
 use super::settings::{Api, Compression, LogFormat, MeasurementFrom, Server, Settings, Target};
-use crate::spool::Durability;
 use super::{Invalid, Machine, assemble};
+use crate::spool::Durability;
 
 /// A machine with these files and variables; `options` is the Supervisor's options file.
 #[derive(Clone, Default)]

@@ -154,7 +154,9 @@ impl Delivery {
             self.report.circuit(self.breaker.circuit());
             match permit {
                 Permit::Full => return Some(self.limits),
-                Permit::Probe => return Some(Limits { records: PROBE_RECORDS.min(self.limits.records), ..self.limits }),
+                Permit::Probe => {
+                    return Some(Limits { records: PROBE_RECORDS.min(self.limits.records), ..self.limits });
+                }
                 Permit::NotBefore(_) if self.closing.has_begun() && !self.must_insist() => return None,
                 Permit::NotBefore(_) if self.closing.has_begun() => return Some(self.limits),
                 Permit::NotBefore(at) => self.closing.or_stop(sleep_until(at.into())).await,

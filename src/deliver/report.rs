@@ -77,7 +77,16 @@ impl Report {
         let outcome = verdict.label();
         let millis = took.as_millis();
         let name = &target.name;
-        debug!(target_name = name, batch, ?lane, lines, sent.bytes, millis, outcome, "batch {batch}: {lines} lines: {outcome}");
+        debug!(
+            target_name = name,
+            batch,
+            ?lane,
+            lines,
+            sent.bytes,
+            millis,
+            outcome,
+            "batch {batch}: {lines} lines: {outcome}"
+        );
         target.writes.request(outcome, took);
         target.writes.bytes_sent.add(sent.bytes);
         if matches!(sent.answer, Answer::Reply(_) | Answer::Filed) {
@@ -129,7 +138,10 @@ impl Report {
                 batch, held, "{name}: nothing can be written until somebody acts: {words}; {held} records are kept"
             ),
             Worth::First => {
-                warn!(target_name = name, batch, held, "{name}: cannot write: {words}; {held} records are kept, trying again");
+                warn!(
+                    target_name = name,
+                    batch, held, "{name}: cannot write: {words}; {held} records are kept, trying again"
+                );
             }
             Worth::Again { failures, lasts } => {
                 let lasts = spoken(lasts);
@@ -177,7 +189,10 @@ impl Report {
         let name = &target.name;
         let fate = if are_kept { "set aside as dead letters" } else { "lost" };
         for (lines, words) in self.complaints.due(Instant::now().into_std()) {
-            warn!(target_name = name, batch, lines, "{name}: the database refused {lines} records, they are {fate}: {words}");
+            warn!(
+                target_name = name,
+                batch, lines, "{name}: the database refused {lines} records, they are {fate}: {words}"
+            );
         }
     }
 
@@ -187,7 +202,11 @@ impl Report {
             Lane::Live => {}
             Lane::Backlog => self.pace.left(left, Instant::now().into_std()),
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a pace is not negative, and finite")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a pace is not negative, and finite"
+        )]
         let drained = (self.pace.per_second() * 1_000.0) as u64;
         self.target.backlog.drained_per_1000_seconds.set(drained);
     }
@@ -217,7 +236,8 @@ impl Report {
             return true;
         }
         let store = self.letters.clone();
-        let added = spawn_blocking(move || store.add(&letters).map(|added| (added, store.count().unwrap_or_default()))).await;
+        let added =
+            spawn_blocking(move || store.add(&letters).map(|added| (added, store.count().unwrap_or_default()))).await;
         match added.expect("the store does not panic") {
             Ok((added, kept)) => {
                 self.board.dead_letters.evicted.add(added.evicted);
@@ -239,7 +259,8 @@ impl Report {
         let name = &target.name;
         warn!(
             target_name = name,
-            batch, "{name}: the database finds {refused_bytes} bytes too large ({words}): batches have at most {bytes} now"
+            batch,
+            "{name}: the database finds {refused_bytes} bytes too large ({words}): batches have at most {bytes} now"
         );
     }
 }

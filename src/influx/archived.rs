@@ -136,7 +136,7 @@ mod tests {
         for (id, line) in ["first\n", "second\n", "third\n"].into_iter().enumerate() {
             starts.push(fs::read(&path).map_or(0, |bytes| bytes.len()));
             let mut batch = Batch::default();
-            batch.push(id as u64, Record { time: Timestamp::from_micros(0), bytes: line.as_bytes() });
+            batch.push(id as u64, Record { time: Timestamp::from_micros(0), context: None, bytes: line.as_bytes() });
             assert!(matches!(archive.send(&batch).await.answer, Answer::Filed));
         }
         (path, starts)

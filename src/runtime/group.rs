@@ -49,7 +49,11 @@ impl Group {
             Some(Err(err)) => (err.id(), err.is_panic()),
             None => return std::future::pending().await,
         };
-        let task = self.names.iter().find(|(known, _)| *known == id).map_or(Cow::Borrowed("unnamed"), |(_, name)| name.clone());
+        let task = self
+            .names
+            .iter()
+            .find(|(known, _)| *known == id)
+            .map_or(Cow::Borrowed("unnamed"), |(_, name)| name.clone());
         EndedEarly { group: self.name, task, panicked }
     }
 }

@@ -23,8 +23,8 @@ use crate::runtime::repeats::{Ended, Repeats, Worth};
 use crate::status::board::{Board, TargetBoard};
 use crate::status::snapshot::Degraded;
 
-use super::storage::Disk;
 use super::opening::{Finding, OpenError, Recovered};
+use super::storage::Disk;
 use super::{Bounds, DiskUse, Held, IoError, Limits, Lost, Spool, Synced};
 
 /// How often it is looked whether something has to go to the disk.
@@ -295,7 +295,10 @@ impl Desk {
                 "{name}: the memory for points that wait is full and the disk does not take them: the oldest are dropped \
                  and counted"
             ),
-            _ => error!(target_name = name, "{name}: {count} points could not be read back from the disk, and are counted"),
+            _ => error!(
+                target_name = name,
+                "{name}: {count} points could not be read back from the disk, and are counted"
+            ),
         }
     }
 }

@@ -32,7 +32,10 @@ pub(super) struct Query {
 pub(super) async fn list(from: Option<SocketAddr>, query: Query, letters: Store) -> Result<Response, Infallible> {
     // A listener always knows who is there; what has no address is a test inside of this process.
     if from.is_some_and(|from| !may_see(from.ip())) {
-        return Ok(problem(StatusCode::FORBIDDEN, "only Home Assistant and this machine may see what happens in the home"));
+        return Ok(problem(
+            StatusCode::FORBIDDEN,
+            "only Home Assistant and this machine may see what happens in the home",
+        ));
     }
     let limit = query.limit.unwrap_or(100).min(MOST);
     let listed = spawn_blocking(move || Ok((letters.list(limit, query.target.as_deref())?, letters.count()?)));

@@ -110,14 +110,18 @@ impl Exposition {
         let targets = &self.0.targets;
         let found = "Points of an earlier run that were found on disk at the start";
         out.target_counters("points_recovered", found, targets, |target| target.books.recovered)?;
-        out.target_counters("points_written", "Points that the target confirmed", targets, |target| target.books.stored)?;
+        out.target_counters("points_written", "Points that the target confirmed", targets, |target| {
+            target.books.stored
+        })?;
         let help = "Points that the target refused and that are kept as dead letters";
         out.target_reasons("points_dead_lettered", help, "reason", targets, |target| &target.books.set_aside)?;
         let help = "Points that are older than what the target keeps";
         out.target_counters("points_expired", help, targets, |target| target.books.expired)?;
         let help = "Points that are nowhere";
         out.target_reasons("points_dropped", help, "reason", targets, |target| &target.books.dropped)?;
-        out.target_gauges("wal_records", "Points that wait for the target", targets, |target| count(target.books.held))?;
+        out.target_gauges("wal_records", "Points that wait for the target", targets, |target| {
+            count(target.books.held)
+        })?;
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and 0 when all is well")]
         let unaccounted = |target: &Target| self.0.unaccounted(target) as f64;
         out.target_gauges("books_unaccounted", "Events received minus every fate; 0 at rest", targets, unaccounted)
@@ -190,7 +194,11 @@ impl Exposition {
         out.counters("wal_errors", "Operations that the disk refused", "op", &spool.errors)?;
         out.counter("wal_corrupt_records", "Points on disk that could not be read back, and torn ends", spool.damaged)?;
         let degraded = f64::from(spool.degraded.is_some());
-        out.gauge("wal_degraded", "Whether the disk does not take points (1): then they wait in memory only", degraded)?;
+        out.gauge(
+            "wal_degraded",
+            "Whether the disk does not take points (1): then they wait in memory only",
+            degraded,
+        )?;
         out.gauge("dead_letters", "Refused points that are kept", count(self.0.dead_letters))?;
         out.counter("dead_letters_evicted", "Refused points that had to make room", self.0.dead_letters_evicted)?;
         let Histogram { sum, count, buckets } = &spool.sync_seconds;
@@ -316,12 +324,17 @@ mod tests {
     fn the_durations_of_writes_fall_into_buckets_up_to_infinity() {
         let board = Board::new(Instant::now(), Timestamp::from_micros(0));
         let seen = || open_metrics(board.snapshot(Instant::now(), Timestamp::from_micros(0)));
-        assert!(seen().contains("ha_ingest_write_duration_seconds_bucket{le=\"+Inf\",target=\"influxdb\"} 0\n"), "{}", seen());
+        assert!(
+            seen().contains("ha_ingest_write_duration_seconds_bucket{le=\"+Inf\",target=\"influxdb\"} 0\n"),
+            "{}",
+            seen()
+        );
         for millis in [3, 30, 60_000] {
             board.targets[0].writes.request("stored", Duration::from_millis(millis));
         }
         for (bound, count) in [("0.005", 1), ("0.05", 2), ("10.0", 2), ("+Inf", 3)] {
-            let line = format!("ha_ingest_write_duration_seconds_bucket{{le=\"{bound}\",target=\"influxdb\"}} {count}\n");
+            let line =
+                format!("ha_ingest_write_duration_seconds_bucket{{le=\"{bound}\",target=\"influxdb\"}} {count}\n");
             assert!(seen().contains(&line), "{line} is not in\n{}", seen());
         }
     }

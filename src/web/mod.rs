@@ -51,10 +51,8 @@ pub async fn serve(listener: TcpListener, surface: Surface, state: State, stop: 
     let task = if surface == Surface::Everything { "web" } else { "web_monitoring" };
     let asked = stop.clone();
     let board = Arc::clone(&state.board);
-    let server = warp::serve(routes(surface, state))
-        .incoming(listener)
-        .graceful(async move { asked.cancelled().await })
-        .run();
+    let server =
+        warp::serve(routes(surface, state)).incoming(listener).graceful(async move { asked.cancelled().await }).run();
     let beats = async {
         let mut beat = tokio::time::interval(BEAT);
         loop {
@@ -113,7 +111,10 @@ fn routes(
                 Some(found) => json(StatusCode::OK, &found),
                 None => {
                     let names: Vec<_> = health::dependencies(&seen).into_iter().map(|known| known.name).collect();
-                    problem(StatusCode::NOT_FOUND, &format!("there is no such dependency; there are {}", names.join(", ")))
+                    problem(
+                        StatusCode::NOT_FOUND,
+                        &format!("there is no such dependency; there are {}", names.join(", ")),
+                    )
                 }
             }
         });

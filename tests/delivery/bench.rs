@@ -14,8 +14,8 @@ use ha_ingestor::model::record::Record;
 use ha_ingestor::model::time::Timestamp;
 use ha_ingestor::runtime::backoff::Policy;
 use ha_ingestor::runtime::group::{Group, shut_down};
-use ha_ingestor::spool::{Bounds, Durability};
 use ha_ingestor::spool::shared::Shared;
+use ha_ingestor::spool::{Bounds, Durability};
 use ha_ingestor::status::board::{Board, TargetBoard};
 use ha_ingestor::status::snapshot::{Books, Circuit, Link, Snapshot, Writes};
 use tempfile::TempDir;
@@ -125,7 +125,8 @@ impl Bench {
     ) -> Self {
         let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
         let memory_bytes = NonZeroUsize::new(memory).unwrap();
-        let bounds = Bounds { memory_bytes, disk_bytes: NonZeroU64::new(64 << 20).unwrap(), durability: Durability::Balanced };
+        let bounds =
+            Bounds { memory_bytes, disk_bytes: NonZeroU64::new(64 << 20).unwrap(), durability: Durability::Balanced };
         let spool = Shared::open(&folder.path().join("spool"), bounds, Arc::clone(&board)).unwrap();
         let letters = Store::open(folder.path().join("dead-letters"), LIMIT_BYTES);
         let open = Target::open(target, &delivery).unwrap();
@@ -141,9 +142,7 @@ impl Bench {
         };
         bench.append(lines);
         let reader = spool.reader(0);
-        bench
-            .delivery
-            .spawn("delivery", |stop| deliver::run(open, reader, letters, delivery, flush_for, board, stop));
+        bench.delivery.spawn("delivery", |stop| deliver::run(open, reader, letters, delivery, flush_for, board, stop));
         bench.keeping.spawn("spool", |stop| spool.keep(stop));
         bench
     }

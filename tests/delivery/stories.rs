@@ -526,7 +526,10 @@ async fn a_refused_line_is_kept_with_what_is_known_of_it() {
     let letters = bench.letters.list(10, None).unwrap();
     assert_eq!(letters.len(), 1);
     let letter = &letters[0];
-    assert_eq!((letter.line.as_str(), letter.target.as_str(), letter.reason.as_str()), ("poison v=1 2000", "influxdb", "unparsable"));
+    assert_eq!(
+        (letter.line.as_str(), letter.target.as_str(), letter.reason.as_str()),
+        ("poison v=1 2000", "influxdb", "unparsable")
+    );
     assert_eq!(letter.words, "unable to parse the line: invalid number");
     assert!(letter.batch.ends_with("-1"), "{}", letter.batch);
     assert_eq!(letter.time.as_micros(), 2);

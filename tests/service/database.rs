@@ -113,7 +113,9 @@ fn of_a_batch_with_one_bad_line_exactly_that_line_is_missing() {
         service.metric("points_dead_lettered_total{reason=\"unparsable\"}") == 1
     });
     service.wait_until_ready();
-    let told = service.said("the database refused 1 records, they are set aside as dead letters: unable to parse the line: invalid number");
+    let told = service.said(
+        "the database refused 1 records, they are set aside as dead letters: unable to parse the line: invalid number",
+    );
     assert!(told.len() == 1 && told[0].contains("WARN") && !told[0].contains("poison"), "{}", service.log());
     service.stop();
     assert_eq!(world.database.points(), (expected, true));

@@ -10,7 +10,7 @@ use crate::deliver::isolate::{Isolation, Refused, Step};
 use crate::deliver::verdict::judge;
 use crate::influx::{OpenError, Target};
 use crate::model::record::Batch;
-use crate::runtime::backoff::backoff;
+use crate::runtime::backoff::Policy;
 use crate::runtime::clock;
 
 /// Attempts in a row that bring nothing.
@@ -21,7 +21,7 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 pub(super) struct Carrier {
     target: Target,
-    retry: settings::Retry,
+    retry: Policy,
 }
 
 /// What became of a batch.
@@ -42,7 +42,7 @@ impl Carrier {
 
     pub(super) async fn carry(&mut self, mut batch: Batch, voice: &mut Voice) -> Carried {
         let mut carried = Carried::default();
-        let mut waits = self.waits();
+        let mut pauses = self.retry.pauses();
         let mut attempts = 0;
         loop {
             let before = carried.through;
@@ -56,7 +56,7 @@ impl Carrier {
             };
             if carried.through > before {
                 attempts = 0;
-                waits = self.waits();
+                pauses.reset();
             }
             attempts += 1;
             if attempts == ATTEMPTS || after > LONGEST_WAIT {
@@ -64,17 +64,13 @@ impl Carrier {
                 return carried;
             }
             voice.progress(|| format!("trying again: {words}"));
-            sleep(waits.next().unwrap_or(self.retry.max).max(after)).await;
+            sleep(pauses.next_pause().max(after)).await;
             // Whatever is known of lines that are not settled is found out again.
             if let Some(through) = carried.through {
                 let settled = (0..batch.len()).take_while(|at| batch.id(*at) <= through).count();
                 batch = batch.split_off(settled);
             }
         }
-    }
-
-    fn waits(&self) -> impl Iterator<Item = Duration> + use<> {
-        backoff(self.retry.initial / 2, self.retry.max / 2)
     }
 
     /// Sends the batch, in parts if need be, until it is settled or has to wait.

@@ -11,7 +11,7 @@ use super::{Complaints, Exit};
 use crate::cli::Replay;
 use crate::config::settings::{Delivery, Settings, Target};
 use crate::influx::archived::{Piece, Reader};
-use crate::model::fate::Lost;
+use crate::model::fate::Rejection;
 use crate::model::record::{Batch, Record};
 use crate::model::time::Timestamp;
 
@@ -122,7 +122,7 @@ impl<'a> FileReplay<'a> {
                 if !self.has_room_for(line.len()) && !self.send(voice).await {
                     return Ok(());
                 }
-                self.batch.push(self.lines, Record { time, bytes: &line });
+                self.batch.push(self.lines, Record { time, context: None, bytes: &line });
                 self.lines += 1;
                 self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
                 self.newest = self.newest.max(Some(time));
@@ -149,7 +149,7 @@ impl<'a> FileReplay<'a> {
         self.stored += (settled - refused.len()) as u64;
         for refused in refused {
             match refused.reason {
-                Lost::ExpiredByRetention => self.expired += 1,
+                Rejection::Expired => self.expired += 1,
                 _ => self.complaints.add(&refused.words),
             }
         }

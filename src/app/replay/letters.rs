@@ -119,7 +119,7 @@ fn batch(letters: &[DeadLetter], from: usize, delivery: &Delivery) -> Batch {
         if !batch.is_empty() && batch.bytes().len() + line.len() > delivery.batch_bytes.get() {
             break;
         }
-        batch.push(at as u64, Record { time: letter.time, bytes: &line });
+        batch.push(at as u64, Record { time: letter.time, context: letter.context, bytes: &line });
     }
     batch
 }

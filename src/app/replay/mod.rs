@@ -16,9 +16,6 @@ use crate::config::settings::{Settings, Target};
 
 use self::voice::Voice;
 
-/// The name of the target that the options have always had.
-const FIRST: &str = "influxdb";
-
 pub(super) async fn run(settings: &Settings, wishes: &Replay) -> anyhow::Result<Exit> {
     let mut voice = Voice::new();
     let targets = targets(settings);
@@ -42,7 +39,7 @@ pub(super) async fn run(settings: &Settings, wishes: &Replay) -> anyhow::Result<
 
 /// The targets of the options, by their names.
 fn targets(settings: &Settings) -> Vec<(&str, &Target)> {
-    settings.target.iter().map(|target| (FIRST, target)).collect()
+    settings.targets.iter().map(|target| (target.name.as_str(), &target.place)).collect()
 }
 
 /// What was refused, by the words of the server.

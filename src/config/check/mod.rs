@@ -19,8 +19,8 @@ use super::faults::{Faults, shown};
 use super::options::{self, Options};
 use super::secret::Secret;
 use super::settings::{Breaker, Delivery, Log, Place, Schema, Settings, Tls};
-use crate::spool::Bounds;
 use crate::runtime::backoff::Policy;
+use crate::spool::Bounds;
 
 /// Where the Supervisor mounts the user's certificates.
 const CERTIFICATES: &str = "/ssl";

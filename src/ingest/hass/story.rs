@@ -17,13 +17,13 @@ use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
 use tokio_util::sync::CancellationToken;
 
 use super::retry::Pauses;
-use crate::runtime::backoff::Policy;
 use super::session::Patience;
 use super::{Limits, ProbeError, probe, run_within, session_id};
 use crate::config::secret::Secret;
 use crate::config::settings::{EntitySet, Filter, HomeAssistant, Tls};
 use crate::model::event::Event;
 use crate::model::time::Timestamp;
+use crate::runtime::backoff::Policy;
 use crate::status::board::Board;
 use crate::status::snapshot::{LinkState, Snapshot};
 
