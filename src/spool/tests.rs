@@ -250,7 +250,8 @@ impl World {
     }
 
     fn sync(&mut self) {
-        if self.spool.sync(self.now).is_ok() {
+        if let Ok(synced) = self.spool.sync(self.now) {
+            assert!(synced.records == 0 || self.spool.disk_bytes() <= self.bounds.disk_bytes.get());
             // What was lost by that is not among it.
             self.compare();
             self.safe = self.all_lacked();
@@ -307,6 +308,7 @@ impl World {
         if let How::PowerCut(unsynced) = how {
             self.storage.cut_power(unsynced);
         }
+        self.storage.evict();
         damage.iter().for_each(|damage| self.damage(damage));
         let (spool, recovered) = Spool::open(self.storage.clone(), self.bounds, &READERS).unwrap();
         self.spool = spool;
@@ -393,7 +395,6 @@ impl World {
             self.lacks[reader] = held;
         }
         assert!(self.spool.memory_bytes() <= self.bounds.memory_bytes.get());
-        assert!(self.spool.disk_bytes() <= self.bounds.disk_bytes.get());
     }
 
     fn held_ids(&self, reader: usize) -> BTreeSet<u64> {
