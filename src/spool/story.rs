@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::fault;
-use super::opening::{Finding, OpenError, Recovered};
+use super::opening::{Finding, OpenError, Recovered, RecoveredReader};
 use super::segment::{self, END_MARK};
 use super::simulated::{Operation, Simulated, Unsynced};
 use super::storage::{Disk, Storage};
@@ -355,7 +355,7 @@ fn a_crash_between_the_removal_of_a_file_and_anything_else_does_not_matter() {
             storage.take_away(&name);
         }
         let (spool, recovered) = open(storage.clone(), balanced());
-        assert_eq!(recovered.readers[INFLUX], Default::default(), "neither waiting nor missing");
+        assert_eq!(recovered.readers[INFLUX], RecoveredReader::default(), "neither waiting nor missing");
         assert_eq!(segments(&storage), [] as [String; 0], "what nobody needs is gone");
         assert_eq!(spool.disk_bytes(), 0);
     }
@@ -511,7 +511,7 @@ fn without_a_note_everything_on_the_disk_is_sent_once_more() {
 #[test]
 fn what_was_taken_is_noted_every_thirty_seconds() {
     let (storage, spool) = with_backlog(0..10);
-    let start = Instant::now() + Duration::from_secs(60);
+    let start = Instant::now() + Duration::from_mins(1);
     spool.sync(start).unwrap();
     let _ = spool.release(INFLUX, 0..=5);
     assert_eq!(spool.due_in(start), Some(Duration::from_secs(30)));
