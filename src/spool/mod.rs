@@ -28,6 +28,8 @@ mod simulated;
 mod state;
 pub mod storage;
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod tests;
 
 use std::num::{NonZeroU64, NonZeroUsize};
