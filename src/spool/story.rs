@@ -585,7 +585,7 @@ fn opening_reads_the_ends_of_closed_segments_and_no_more() {
 #[test]
 fn a_real_folder_keeps_what_a_simulated_one_keeps() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Disk::new(folder.path().join("spool")).unwrap();
+    let disk = Disk::new(folder.path().join("spool"));
     let (spool, _) = open(disk.clone(), balanced());
     let _ = append(&spool, 0..100_000, Instant::now());
     assert_eq!(spool.close(Instant::now()).unwrap().records, 100_000);

@@ -176,7 +176,7 @@ fn a_refused_point_is_listed_and_after_the_repair_it_is_sent_while_the_service_r
     let letter = &listed["letters"][0];
     assert!(letter["line"].as_str().unwrap().contains("entity_id=poison"), "{letter}");
     assert_eq!((&letter["target"], &letter["reason"]), (&json!("influxdb"), &json!("unparsable")));
-    assert_eq!(letter["context"], json!(change.context.id.to_string()), "as Home Assistant knows it");
+    assert_eq!(letter["context"], json!(change.context.id), "as Home Assistant knows it");
     assert_eq!(service.get("/api/dead-letters?target=mirror_1").json()["letters"], json!([]));
     assert_eq!(service.get("/api/dead-letters?limit=many").status, 400);
 
