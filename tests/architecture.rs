@@ -220,6 +220,29 @@ fn no_second_file_bears_a_name_that_the_supervisor_looks_for() {
     }
 }
 
+/// A promise whose test was renamed or removed is a promise that nothing shows.
+#[test]
+fn every_test_that_the_documents_name_is_there() {
+    let mut code = String::new();
+    for place in ["src", "tests"] {
+        for file in files(place, "rs") {
+            code.push_str(&fs::read_to_string(file).unwrap());
+        }
+    }
+    let text = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    let named: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .filter_map(|row| row.trim_end_matches(['|', ' ']).rsplit('|').next())
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .filter(|name| name.matches('_').count() > 3)
+        .collect();
+    assert!(named.len() > 40, "the table is read: {named:?}");
+    for name in named {
+        assert!(code.contains(&format!("fn {name}(")), "docs/reliability.md names `{name}`, which is no test");
+    }
+}
+
 /// A module doc is the first thing a reader sees.
 #[test]
 fn every_file_begins_by_saying_what_it_is() {
