@@ -237,7 +237,8 @@ impl<S: Storage> Log<S> {
             // No file holds them.
             other => {
                 let through = other.map_or(wanted.end, |later| later.ids.start.min(wanted.end));
-                return Ok(Look { missing: vec![wanted.start..through], through, full: false });
+                let missing = Range { start: wanted.start, end: through };
+                return Ok(Look { missing: vec![missing], through, full: false });
             }
         };
         let wanted = wanted.start..wanted.end.min(here.ids.end);

@@ -1,7 +1,7 @@
 //! Records that some target does not have yet: in memory, and behind that in files.
 //!
 //! It keeps bytes and gives them back in the order in which they came. It does not know what they mean, who reads them,
-//! or whether a network exists. Ids grow by one with every record. Each reader lacks a set of ids ([`pending`]); what it
+//! or whether a network exists. Ids grow by one with every record. Each reader lacks a set of ids; what it
 //! lacks and is in memory is *live*, what it lacks and is on the disk alone is its *backlog*.
 //!
 //! - Nothing that was synced and is not damaged is lost but by the limit of the disk, oldest first. Every loss is counted
@@ -27,6 +27,8 @@ pub mod shared;
 mod simulated;
 mod state;
 pub mod storage;
+#[cfg(test)]
+mod story;
 #[cfg(test)]
 mod tests;
 

@@ -53,6 +53,8 @@ pub enum Finding {
     NoRecords { file: String },
     /// The end of a segment was being written, or is damaged.
     Torn { file: String, bytes: u64 },
+    /// It was read, and might not survive a power cut.
+    Unsynced { file: String, why: String },
     /// What the readers have taken is not known: they get everything once more.
     StateDamaged,
     /// The same, and there are records.
@@ -69,6 +71,7 @@ impl fmt::Display for Finding {
             Self::Unreadable { file, why } => write!(f, "`{file}` cannot be read and is tried again: {why}"),
             Self::NoRecords { file } => write!(f, "`{file}` holds no record that can be read and is removed"),
             Self::Torn { file, bytes } => write!(f, "the last {bytes} bytes of `{file}` are no whole record"),
+            Self::Unsynced { file, why } => write!(f, "`{file}` might not survive a power cut: {why}"),
             Self::StateDamaged => f.write_str("it is not known what was delivered: all records are sent once more"),
             Self::StateMissing => f.write_str("it was not noted what was delivered: all records are sent once more"),
             Self::ReadOnly { why } => write!(f, "nothing can be written: {why}"),

@@ -1,4 +1,4 @@
-//! What a folder holds when the service starts. Nothing is changed by looking.
+//! What a folder holds when the service starts. Looking changes nothing.
 //!
 //! Only a segment that has no end mark is read, so a full folder opens as fast as an empty one. Files that are no
 //! segments, or of which nothing is left, are named to the caller and stop nobody. The one thing that does is a format
@@ -39,15 +39,24 @@ pub(super) fn recover<S: Storage>(storage: &S, noted_id: u64) -> Result<Recovery
             _ => recovery.findings.push(Finding::Foreign { file: file.name }),
         }
     }
+    let (mut is_last, mut has_unsynced) = (true, false);
     // From the last one on: only what is a segment can say where the one before it ends.
     listed.sort_by_key(|(first_id, _)| std::cmp::Reverse(*first_id));
     let mut end_id = u64::MAX;
     for (first_id, file) in listed {
         let segment = match examine(storage, &file, first_id..end_id) {
-            Ok(Examined::Segment { segment, torn_bytes }) => {
+            Ok(Examined::Segment { segment, torn_bytes, is_closed }) => {
                 if torn_bytes > 0 {
-                    recovery.findings.push(Finding::Torn { file: file.name, bytes: torn_bytes });
+                    recovery.findings.push(Finding::Torn { file: file.name.clone(), bytes: torn_bytes });
                 }
+                // A process that was killed may have left it in the memory of the system alone.
+                if is_last || !is_closed {
+                    has_unsynced = true;
+                    if let Err(error) = storage.open(&file.name).and_then(|file| storage.sync(&file)) {
+                        recovery.findings.push(Finding::Unsynced { file: file.name, why: error.to_string() });
+                    }
+                }
+                is_last = false;
                 segment
             }
             Ok(Examined::Empty) => {
@@ -71,14 +80,24 @@ pub(super) fn recover<S: Storage>(storage: &S, noted_id: u64) -> Result<Recovery
         end_id = first_id;
         recovery.segments.push_front(segment);
     }
+    if has_unsynced && let Err(error) = storage.sync_names() {
+        recovery.findings.push(Finding::Unsynced { file: ".".to_owned(), why: error.to_string() });
+    }
     Ok(recovery)
 }
 
 enum Examined {
-    Segment { segment: Segment, torn_bytes: u64 },
+    Segment {
+        segment: Segment,
+        torn_bytes: u64,
+        /// In good order.
+        is_closed: bool,
+    },
     Empty,
     Misnamed,
-    Newer { version: u8 },
+    Newer {
+        version: u8,
+    },
 }
 
 fn examine<S: Storage>(storage: &S, listed: &Listed, ids: Range<u64>) -> io::Result<Examined> {
@@ -105,7 +124,8 @@ fn examine<S: Storage>(storage: &S, listed: &Listed, ids: Range<u64>) -> io::Res
             && mark.records > 0
         {
             let end = ids.end.min(ids.start.saturating_add(mark.records));
-            return Ok(Examined::Segment { segment: segment(end, mark.length, first_time), torn_bytes: 0 });
+            let segment = segment(end, mark.length, first_time);
+            return Ok(Examined::Segment { segment, torn_bytes: 0, is_closed: true });
         }
     }
     let mut scan = Scan::new(storage, &file, ids.start, ids.end, listed.bytes);
@@ -121,7 +141,8 @@ fn examine<S: Storage>(storage: &S, listed: &Listed, ids: Range<u64>) -> io::Res
             Found::End if end == ids.start => return Ok(Examined::Empty),
             Found::End => {
                 let torn_bytes = listed.bytes.saturating_sub(length);
-                return Ok(Examined::Segment { segment: segment(end, length, first_time), torn_bytes });
+                let segment = segment(end, length, first_time);
+                return Ok(Examined::Segment { segment, torn_bytes, is_closed: false });
             }
         }
     }

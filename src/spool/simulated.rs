@@ -96,6 +96,16 @@ impl Simulated {
         folder.failures.clear();
     }
 
+    /// What a failed sync forgot is not read any more, because the system needed the memory for something else.
+    pub(super) fn evict(&self) {
+        for content in &mut self.lock().contents {
+            for lost in &content.forgotten {
+                let end = lost.end.min(content.bytes.len());
+                content.bytes[lost.start.min(end)..end].fill(0);
+            }
+        }
+    }
+
     /// A durable file with this content.
     pub(super) fn put(&self, name: &str, bytes: &[u8]) {
         let mut folder = self.lock();

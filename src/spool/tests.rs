@@ -38,7 +38,7 @@ fn payload(serial: u64, size: usize) -> Vec<u8> {
 }
 
 fn context(serial: u64) -> Option<ContextId> {
-    (serial % 3 == 0).then(|| ContextId::parse(&format!("{serial:026}")).unwrap())
+    serial.is_multiple_of(3).then(|| ContextId::parse(&format!("{serial:026}")).unwrap())
 }
 
 fn time(serial: u64) -> Timestamp {
@@ -250,7 +250,8 @@ impl World {
     }
 
     fn sync(&mut self) {
-        if self.spool.sync(self.now).is_ok() {
+        if let Ok(synced) = self.spool.sync(self.now) {
+            assert!(synced.records == 0 || self.spool.disk_bytes() <= self.bounds.disk_bytes.get());
             // What was lost by that is not among it.
             self.compare();
             self.safe = self.all_lacked();
@@ -275,9 +276,10 @@ impl World {
         assert_eq!(batch.is_empty(), expected.is_empty());
         assert!(batch.len() <= limits.records.get());
         assert!(batch.len() <= 1 || batch.bytes().len() <= limits.bytes.get());
-        for at in 0..batch.len() {
+        assert!(batch.len() <= expected.len());
+        for (at, id) in (0..batch.len()).zip(expected) {
             let record = batch.get(at);
-            assert_eq!(batch.id(at), expected[at], "in the order of ids, none left out");
+            assert_eq!(batch.id(at), *id, "in the order of ids, none left out");
             let came = self.serials[&batch.id(at)].iter().any(|serial| {
                 record.bytes == payload(*serial, self.sizes[serial])
                     && (record.time, record.context) == (time(*serial), context(*serial))
@@ -293,7 +295,9 @@ impl World {
         let released: Vec<u64> = self.spool.release(reader, ids.clone()).into_iter().flatten().collect();
         let expected: Vec<u64> = self.lacks[reader].range(ids).copied().collect();
         assert_eq!(released, expected);
-        expected.iter().for_each(|id| assert!(self.lacks[reader].remove(id)));
+        for id in &expected {
+            assert!(self.lacks[reader].remove(id));
+        }
     }
 
     fn reopen(&mut self, how: How, damage: &[Damage]) {
@@ -307,7 +311,10 @@ impl World {
         if let How::PowerCut(unsynced) = how {
             self.storage.cut_power(unsynced);
         }
-        damage.iter().for_each(|damage| self.damage(damage));
+        self.storage.evict();
+        for damage in damage {
+            self.damage(damage);
+        }
         let (spool, recovered) = Spool::open(self.storage.clone(), self.bounds, &READERS).unwrap();
         self.spool = spool;
         self.lost = [0; 2];
@@ -393,7 +400,6 @@ impl World {
             self.lacks[reader] = held;
         }
         assert!(self.spool.memory_bytes() <= self.bounds.memory_bytes.get());
-        assert!(self.spool.disk_bytes() <= self.bounds.disk_bytes.get());
     }
 
     fn held_ids(&self, reader: usize) -> BTreeSet<u64> {
@@ -440,7 +446,9 @@ impl World {
 
 fn check(bounds: Bounds, steps: &[Step]) {
     let mut world = World::new(bounds);
-    steps.iter().for_each(|step| world.take(step));
+    for step in steps {
+        world.take(step);
+    }
     world.drain();
 }
 
