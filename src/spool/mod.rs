@@ -1,7 +1,7 @@
 //! Records that some target does not have yet: in memory, and behind that in files.
 //!
 //! It keeps bytes and gives them back in the order in which they came. It does not know what they mean, who reads them,
-//! or whether a network exists. Ids grow by one with every record. Each reader lacks a set of ids (`pending`); what it
+//! or whether a network exists. Ids grow by one with every record. Each reader lacks a set of ids; what it
 //! lacks and is in memory is *live*, what it lacks and is on the disk alone is its *backlog*.
 //!
 //! - Nothing that was synced and is not damaged is lost but by the limit of the disk, oldest first. Every loss is counted
@@ -32,6 +32,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 
+use std::io::ErrorKind;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::{Range, RangeInclusive};
 use std::sync::{Mutex, MutexGuard};
@@ -407,15 +408,21 @@ impl<S: Storage> Spool<S> {
             // The note is what is left to tell whether the disk works when there is nothing else to write.
             writer.noted = None;
         }
-        if is_degraded || note_is_due {
-            self.note(writer)?;
-            self.desk().ledger.noted(now);
+        let noted = if is_degraded || note_is_due { self.note(writer) } else { Ok(()) };
+        if noted.is_ok() {
+            // Whatever else fails, it takes what it is given.
+            self.desk().ledger.disk_works();
+            if is_degraded || note_is_due {
+                self.desk().ledger.noted(now);
+            }
         }
-        self.remove_unneeded(writer)
+        // Also where a note finds no room: there may be some afterwards.
+        let removed = self.remove_unneeded(writer);
+        noted.and(removed)
     }
 
     /// What nobody needs is noted before it goes: a crash in between leaves a file too many, and nothing that seems to
-    /// be missing.
+    /// be missing. On a disk that is too full for the note it goes all the same, or the disk would be full for ever.
     fn remove_unneeded(&self, writer: &mut Writer<S>) -> Result<(), IoError> {
         let (is_needed, keep_the_open_one) = {
             let desk = self.desk();
@@ -430,7 +437,12 @@ impl<S: Storage> Spool<S> {
                 .collect();
             (needed, desk.ledger.keeps_the_open_segment())
         };
-        self.note(writer)?;
+        if let Err(error) = self.note(writer) {
+            if error.error.kind() != ErrorKind::StorageFull {
+                return Err(error);
+            }
+            self.desk().count(&error);
+        }
         writer.log.remove_unneeded(!keep_the_open_one, |segment| is_needed.contains(&segment.ids.start))
     }
 
@@ -447,15 +459,20 @@ impl<S: Storage> Spool<S> {
     /// After opening. A disk that takes nothing is no reason not to start.
     fn tidy_up(&self, useless: &[String], recovered: &mut Recovered) {
         let mut writer = self.writer();
-        let outcome = self.note(&mut writer).and_then(|()| {
-            let desk = self.desk();
-            writer.log.remove_unneeded(true, |segment| desk.ledger.needs(&segment.ids))
-        });
-        if let Err(error) = outcome {
-            let mut desk = self.desk();
-            desk.count(&error);
-            desk.ledger.start_degraded();
-            recovered.findings.push(Finding::ReadOnly { why: error.to_string() });
+        match self.note(&mut writer) {
+            Ok(()) => {
+                let mut desk = self.desk();
+                let removed = writer.log.remove_unneeded(true, |segment| desk.ledger.needs(&segment.ids));
+                if let Err(error) = removed {
+                    desk.count(&error);
+                }
+            }
+            Err(error) => {
+                let mut desk = self.desk();
+                desk.count(&error);
+                desk.ledger.start_degraded();
+                recovered.findings.push(Finding::ReadOnly { why: error.to_string() });
+            }
         }
         for name in useless {
             if let Err(error) = writer.log.storage().remove(name) {

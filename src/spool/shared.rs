@@ -181,8 +181,9 @@ impl Shared {
 
     fn failed(&self, error: &IoError) {
         let now = clock::now();
-        let words = format!("{error}: points wait in memory only; see to the disk of the data folder");
         let degraded = self.0.spool.disk_use().degraded;
+        let so = if degraded { "points wait in memory only; " } else { "" };
+        let words = format!("{error}: {so}see to the disk of the data folder");
         self.0.board.spool.update(|spool| {
             let since = spool.degraded.as_ref().map_or(now, |before| before.since);
             spool.degraded = degraded.then(|| Degraded { since, words: words.clone() });
@@ -344,12 +345,13 @@ impl Reader {
         let this = self.clone();
         let peeked = spawn_blocking(move || this.spool().peek_backlog(this.reader, limits)).await;
         let peeked = peeked.expect("the spool does not panic");
+        // Before what was lost by it: whoever sees that can see why.
+        self.shared.show_disk();
         self.shared.show(self.reader);
         match peeked {
             Ok(batch) => batch,
             Err(err) => {
                 self.shared.failed(&err);
-                self.shared.show_disk();
                 None
             }
         }

@@ -242,6 +242,34 @@ fn a_disk_that_works_again_is_noticed_though_there_is_nothing_to_write() {
 }
 
 #[test]
+fn a_full_disk_is_emptied_though_it_takes_no_note() {
+    let (storage, spool) = with_backlog(0..10);
+    release(&spool, 0..10);
+    for _ in 0..2 {
+        storage.fail_next(Operation::Replace, ErrorKind::StorageFull);
+    }
+    let _ = spool.sync(Instant::now());
+    assert!(segments(&storage).is_empty());
+    assert_eq!(spool.disk_use().errors(fault::Operation::Write), 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_is_told_and_does_not_mean_that_records_are_in_danger() {
+    let (storage, spool) = with_backlog(0..10);
+    release(&spool, 0..10);
+    storage.fail_next(Operation::Remove, ErrorKind::PermissionDenied);
+    assert!(spool.sync(Instant::now()).is_err());
+    assert!(!spool.disk_use().degraded && !segments(&storage).is_empty());
+    drop(spool);
+    storage.fail_next(Operation::Remove, ErrorKind::PermissionDenied);
+    let (spool, recovered) = open(storage.clone(), balanced());
+    assert_eq!((spool.disk_use().errors(fault::Operation::Remove), recovered.findings), (1, Vec::new()));
+    assert!(!spool.disk_use().degraded && !segments(&storage).is_empty());
+    assert!(spool.sync(Instant::now()).is_ok());
+    assert!(segments(&storage).is_empty());
+}
+
+#[test]
 fn a_disk_that_takes_nothing_from_the_beginning_leaves_a_spool_in_memory() {
     let storage = Simulated::new();
     storage.fail_next(Operation::Replace, ErrorKind::ReadOnlyFilesystem);

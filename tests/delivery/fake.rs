@@ -60,7 +60,15 @@ impl Fake {
         body_limit: usize,
         behaviour: impl FnMut(&Request) -> Reaction + Send + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+        Self::start_at(TcpListener::bind(address).await.unwrap(), body_limit, behaviour)
+    }
+
+    /// Called on a runtime.
+    pub(crate) fn start_at(
+        listener: TcpListener,
+        body_limit: usize,
+        behaviour: impl FnMut(&Request) -> Reaction + Send + 'static,
+    ) -> Self {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let behaviour: Arc<Mutex<Behaviour>> = Arc::new(Mutex::new(behaviour));

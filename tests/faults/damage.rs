@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::metrics::{MAIN, Metrics};
 use crate::oracle::{Story, end, lines_by_key, metrics};
+use crate::service::Service;
 use crate::world::Key;
 
 const RECORDS: u64 = 400;
@@ -189,20 +190,28 @@ fn what_others_put_into_the_folder_is_left_alone() {
 #[test]
 fn a_format_of_the_future_is_refused_with_a_sentence_and_not_touched() {
     let left = Left::behind();
-    let text = fs::read_to_string(&left.state).unwrap();
-    let mut state: serde_json::Value = serde_json::from_str(&text).unwrap();
-    state["format"] = serde_json::json!(state["format"].as_u64().expect("the state names its format") + 1_000);
-    let future = state.to_string();
-    fs::write(&left.state, &future).unwrap();
-    let before: Vec<_> = left.story.segments().into_iter().map(|path| fs::read(path).unwrap()).collect();
-    let Err((status, said)) =
-        crate::service::Service::try_start_at(&left.story.place, left.story.command(&left.story.options))
-    else {
-        panic!("it starts");
-    };
-    assert_eq!(status.code(), Some(78), "{said}");
-    assert!(said.contains("format") && said.contains("newer"), "{said}");
-    assert_eq!(fs::read_to_string(&left.state).unwrap(), future);
-    let after: Vec<_> = left.story.segments().into_iter().map(|path| fs::read(path).unwrap()).collect();
-    assert_eq!(before, after);
+    let (newest, content) = left.newest();
+    let state = format!("{{\"format\":77,\"anything\":[{}]}}", "1,".repeat(9) + "1");
+    let state = format!("{{\"checksum\":{},\"state\":{state}}}", crc32fast::hash(state.as_bytes()));
+    let mut segment = content.clone();
+    segment[7] = 77;
+    let checksum = crc32fast::hash(&segment[..24]);
+    segment[24..28].copy_from_slice(&checksum.to_le_bytes());
+    for (path, future) in [(&left.state, state.into_bytes()), (&newest, segment)] {
+        let present = fs::read(path).unwrap();
+        fs::write(path, future).unwrap();
+        let before = contents(&left.story);
+        let started = Service::try_start_at(&left.story.place, left.story.command(&left.story.options));
+        let Err((status, said)) = started else { panic!("it starts") };
+        assert_eq!(status.code(), Some(78), "{said}");
+        assert!(said.contains("format 77") && said.contains("newer"), "{said}");
+        assert_eq!(contents(&left.story), before);
+        fs::write(path, present).unwrap();
+    }
+}
+
+fn contents(story: &Story) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut paths: Vec<_> = fs::read_dir(story.spool()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }

@@ -68,7 +68,7 @@ fn a_full_disk_empties_itself_into_the_database() {
 fn a_disk_that_fills_up_in_the_middle_of_a_write_keeps_what_it_said_is_safe() {
     let Some(mut story) = Story::on_layer("strict") else { return };
     story.world.database.close();
-    story.disk("write spool/* 1+ room 20000");
+    story.disk("write spool/* 1+ room 100000");
     let mut service = story.start();
     story.storm(20);
     story.wait_until_safe(&mut service);

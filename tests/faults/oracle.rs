@@ -30,6 +30,8 @@ pub struct Story {
     announced: BTreeSet<Key>,
     /// What is newer than this happened in the present run.
     since: Timestamp,
+    /// The present run knows a home.
+    is_at_home: bool,
 }
 
 impl Story {
@@ -48,6 +50,7 @@ impl Story {
             acknowledged: BTreeSet::new(),
             announced: BTreeSet::new(),
             since: Timestamp::from_micros(0),
+            is_at_home: false,
         }
     }
 
@@ -113,12 +116,23 @@ impl Story {
     pub fn start_alone(&mut self) -> Service {
         let mut options = self.options.clone();
         options["home_assistant"]["url"] = json!("http://127.0.0.1:1");
+        self.is_at_home = false;
         Service::start_at(&self.place, self.command(&options))
     }
 
     fn begin_run(&mut self) {
         self.announced = self.world.present();
         self.since = self.newest().unwrap_or(Timestamp::from_micros(0));
+        self.is_at_home = true;
+    }
+
+    /// Everything that happened in this run and before now has come to the service, as far as its words about this
+    /// target show.
+    fn has_all(&self, metrics: &Metrics, target: &str) -> bool {
+        let newest = self.newest().filter(|newest| self.is_at_home && *newest > self.since);
+        let announced = if self.is_at_home { self.announced.len() } else { 0 };
+        metrics.watermark(target) >= newest
+            && metrics.count("events_received_total", &[]) >= i64::try_from(announced).unwrap()
     }
 
     fn newest(&self) -> Option<Timestamp> {
@@ -189,7 +203,9 @@ impl Story {
         for (target, _) in self.targets() {
             service.wait_until_within(patience, &format!("{target} has everything"), |service| {
                 let metrics = metrics(service);
-                metrics.of(&target, "wal_records") == 0 && metrics.books(&target).balance()
+                self.has_all(&metrics, &target)
+                    && metrics.of(&target, "wal_records") == 0
+                    && metrics.books(&target).balance()
             });
         }
     }

@@ -1,7 +1,7 @@
 //! What is around the service: a simulated home behind a gate that can be shut, and a database that has moods.
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use ha_ingestor::runtime::clock;
 use influxdb_line_protocol::parse_lines;
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +32,7 @@ pub struct World {
     pub home: Handle,
     home_address: SocketAddr,
     /// Where the home can be reached, once the gate is open.
-    gate: SocketAddr,
+    gate: Port,
     visits: Arc<AtomicUsize>,
     /// The states that the home began with.
     began_with: BTreeSet<Key>,
@@ -50,7 +50,7 @@ impl World {
     /// Nothing listens yet, neither for the home nor for the database.
     pub fn deserted() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let home_address = listener.local_addr().unwrap();
         let knobs = Knobs { ledger: 100_000, cut_slow_clients: false, ..Knobs::default() };
         let (simulator, home) = Simulator::new(listener, Home::new(1, ENTITIES, clock::now()), knobs);
@@ -60,7 +60,7 @@ impl World {
             runtime,
             home,
             home_address,
-            gate: free_address(),
+            gate: Port::reserve(),
             visits: Arc::default(),
             began_with,
             database: Database::new(),
@@ -69,7 +69,7 @@ impl World {
 
     /// From now on the home can be reached.
     pub fn open_gate(&self) {
-        let listener = self.runtime.block_on(tokio::net::TcpListener::bind(self.gate)).unwrap();
+        let listener = self.runtime.block_on(async { self.gate.open() });
         let (home, visits) = (self.home_address, Arc::clone(&self.visits));
         self.runtime.spawn(async move {
             loop {
@@ -96,15 +96,15 @@ impl World {
     /// The same for any database.
     pub fn open(&self, database: &Database) {
         let reacting = database.clone();
-        let (address, behaviour) = (database.address.to_string(), move |request: &Request| reacting.react(request));
-        let fake = self.runtime.block_on(Fake::start_on(&address, usize::MAX, behaviour));
+        let behaviour = move |request: &Request| reacting.react(request);
+        let fake = self.runtime.block_on(async { Fake::start_at(database.port.open(), usize::MAX, behaviour) });
         database.inner().fake = Some(fake);
     }
 
     /// Options that reach both, and do not wait long for anything.
     pub fn options(&self) -> Value {
         json!({
-            "home_assistant": {"url": format!("http://{}", self.gate), "token": "demo"},
+            "home_assistant": {"url": format!("http://{}", self.gate.address), "token": "demo"},
             "influxdb": {"url": self.database.url(), "api": "v1"},
             "delivery": {"linger_ms": 20, "retry_initial_ms": 20, "retry_max_ms": 100, "request_timeout_seconds": 1,
                 "breaker_open_seconds": 1},
@@ -138,8 +138,32 @@ fn is_written(state: &str) -> bool {
     !matches!(state, "unknown" | "unavailable" | "")
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// A port of the loopback that nobody else gets, whether somebody listens there or not. While nobody does, whoever
+/// connects is refused.
+#[derive(Clone)]
+struct Port {
+    address: SocketAddr,
+    _reserved: Arc<TcpSocket>,
+}
+
+impl Port {
+    fn reserve() -> Self {
+        let socket = Self::bound(SocketAddr::from(([127, 0, 0, 1], 0)));
+        Self { address: socket.local_addr().unwrap(), _reserved: Arc::new(socket) }
+    }
+
+    /// Called on a runtime.
+    fn open(&self) -> TcpListener {
+        Self::bound(self.address).listen(1024).unwrap()
+    }
+
+    fn bound(address: SocketAddr) -> TcpSocket {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.set_reuseport(true).unwrap();
+        socket.bind(address).unwrap();
+        socket
+    }
 }
 
 /// How the database answers.
@@ -178,7 +202,7 @@ pub type Behaviour = dyn Fn(&Request) -> Option<Reaction> + Send + Sync;
 /// A database of version 1. Cheap to clone; all clones are the same database.
 #[derive(Clone)]
 pub struct Database {
-    address: SocketAddr,
+    port: Port,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -189,16 +213,10 @@ struct Inner {
     fake: Option<Fake>,
 }
 
-impl Default for Database {
-    fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), inner: Arc::default() }
-    }
-}
-
 impl Database {
     /// Nothing listens there yet.
     pub fn new() -> Self {
-        Self { address: free_address(), ..Self::default() }
+        Self { port: Port::reserve(), inner: Arc::default() }
     }
 
     pub fn is_open(&self) -> bool {
@@ -211,7 +229,7 @@ impl Database {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.port.address)
     }
 
     pub fn is(&self, mood: Mood) {
