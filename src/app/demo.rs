@@ -46,6 +46,8 @@ pub(super) async fn run(flags: &Flags, wishes: cli::Demo) -> anyhow::Result<Exit
         token: prepared.token.clone(),
         tls: Tls { verify: true, ca_certificate: None },
     });
+    // A service that was stopped here left its own points to be delivered, and not to this archive.
+    settings.place.data_dir = settings.place.data_dir.join("demo-data");
     settings.targets = vec![NamedTarget { name: "influxdb".to_owned(), place: Target::Archive(archive.clone()) }];
     logging::start(settings.log);
 

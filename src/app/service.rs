@@ -32,6 +32,9 @@ const EVENT_FRAMES: usize = 256;
 /// The target that there always is.
 const MAIN_TARGET: &str = "influxdb";
 
+/// What bringing a full memory to a slow disk may need of the grace period.
+const LAST_SYNC: Duration = Duration::from_secs(3);
+
 /// What a power cut may take of dead letters.
 const LETTERS_SYNC: Duration = Duration::from_secs(5);
 
@@ -102,11 +105,11 @@ pub(super) async fn run(
         web.spawn("web_monitoring", |stop| web::serve(listener, Surface::Monitoring, state, stop));
     }
 
-    let mut keeping = Group::new("spool");
+    let grace = settings.place.grace;
+    let mut keeping = Group::new("spool").with_reserve(LAST_SYNC.min(grace / 3));
     keeping.spawn("spool", |stop| spool.clone().keep(stop));
     keeping.spawn("dead_letters", |stop| keep_letters(letters.clone(), Arc::clone(&board), stop));
 
-    let grace = settings.place.grace;
     let flush_for = grace.saturating_sub(GOODBYES).max(grace / 2);
     let mut delivery = Group::new("delivery");
     for (at, target) in board.targets.iter().enumerate() {
@@ -173,10 +176,10 @@ pub(super) async fn run(
     }
     // Nothing, unless neither a target nor the disk took it.
     let lost = spool.abandon();
-    if lost > 0 {
-        error!(lost, "stopped while neither the database nor the disk took what was left: {lost} points are lost");
-    }
     sum_up(&board);
+    if lost > 0 {
+        bail!("stopped while neither the database nor the disk took what was left: {lost} points are lost");
+    }
     match ended {
         Some(ended) => Err(ended.into()),
         None if late.is_empty() => Ok(()),

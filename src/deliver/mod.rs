@@ -22,6 +22,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,7 @@ use crate::runtime::{backoff, clock};
 use crate::spool::Limits;
 use crate::spool::shared::Reader;
 use crate::status::board::Board;
+use crate::status::snapshot::Circuit;
 
 use self::breaker::{Breaker, Permit};
 use self::closing::Closing;
@@ -48,6 +50,9 @@ const PROBE_RECORDS: NonZeroUsize = NonZeroUsize::new(10).expect("ten is not zer
 
 /// After the disk did not give a part of the backlog.
 const DISK_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long what is in memory waits for the disk when it is the backlog's turn.
+const DISK_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Delivers until `stop`, then sends what is still in memory for at most `flush_for`. What remains after that is for the
 /// spool to keep.
@@ -66,15 +71,18 @@ pub async fn run(
         report: Report::new(reader.clone(), letters, &board),
         reader,
         limits: Limits { records: settings.batch_points, bytes: settings.batch_bytes },
-        pauses: settings.retry.pauses(),
+        live: Streak::new(settings.retry),
+        backlog: Streak::new(settings.retry),
+        backlog_is_next: false,
+        reading: None,
         breaker: Breaker::new(settings.breaker.failures, settings.breaker.open_for),
         limiter: settings.requests_per_second.map(Limiter::new),
         linger: settings.linger,
         closing: Closing::new(stop, flush_for),
-        stuck: Stuck::default(),
         board: Arc::clone(&board),
     };
-    // Every wait in it has its own end: it is alive for as long as it is polled.
+    // Its requests have a deadline, and a disk that hangs is nothing that a restart would mend: it is alive for as long
+    // as it is polled.
     beating(|| board.beat(task.clone(), Instant::now()), delivery.run()).await;
 }
 
@@ -84,11 +92,14 @@ struct Delivery {
     /// The settings', or less if the target takes less.
     limits: Limits,
     linger: Duration,
-    pauses: backoff::Pauses,
     breaker: Breaker,
     limiter: Option<Limiter>,
     closing: Closing,
-    stuck: Stuck,
+    live: Streak,
+    backlog: Streak,
+    /// Live batches leave capacity: the next request is for the backlog.
+    backlog_is_next: bool,
+    reading: Option<Reading>,
     report: Report,
     board: Arc<Board>,
 }
@@ -100,12 +111,37 @@ enum Lane {
     Backlog,
 }
 
+/// How a lane fares. A batch that the target cannot digest holds up its own lane and not the other.
+struct Streak {
+    stuck: Stuck,
+    pauses: backoff::Pauses,
+    rests_until: Option<Instant>,
+    /// The other lane got through since this one failed last.
+    other_works: bool,
+}
+
+/// A part of the backlog that is on its way from the disk, which may take its time.
+struct Reading {
+    limits: Limits,
+    batch: JoinHandle<Option<Batch>>,
+}
+
+impl Streak {
+    fn new(retry: backoff::Policy) -> Self {
+        Self { stuck: Stuck::default(), pauses: retry.pauses(), rests_until: None, other_works: false }
+    }
+
+    fn rests_for(&self) -> Duration {
+        self.rests_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now()))
+    }
+}
+
 impl Delivery {
     async fn run(mut self) {
         while let Some((lane, batch)) = self.next_batch().await {
             let goes_on = match self.deliver(lane, batch).await {
                 Some(Step::Go) => true,
-                Some(Step::Retry { after, words }) => self.wait_to_retry(after, &words).await,
+                Some(Step::Retry { after, words }) => self.wait_to_retry(lane, after, &words).await,
                 Some(Step::Hold { words }) => self.wait_for_a_person(&words),
                 None => false,
             };
@@ -115,35 +151,85 @@ impl Delivery {
         }
     }
 
-    /// Waits for something to send. `None`: the service stops, and there is nothing left that would have to be sent.
+    /// Waits for something to send, and for leave to send it. `None`: the service stops, and there is nothing left that
+    /// would have to be sent.
     async fn next_batch(&mut self) -> Option<(Lane, Batch)> {
         loop {
             self.closing.or_stop(self.reader.wait()).await;
             let limits = self.permitted().await?;
             if self.closing.has_begun() {
+                self.within_limit().await?;
                 return self.reader.peek_live(limits).map(|batch| (Lane::Live, batch));
             }
-            let company_comes = self.linger.saturating_sub(self.reader.live_waits_for().unwrap_or_default());
-            if (company_comes.is_zero() || self.reader.is_full(limits))
-                && let Some(batch) = self.reader.peek_live(limits)
-            {
-                return Some((Lane::Live, batch));
-            }
-            if self.reader.held().backlog_records > 0 {
-                match self.reader.peek_backlog(limits).await {
-                    Some(batch) => return Some((Lane::Backlog, batch)),
-                    // Damaged, which is counted, or the disk did not give it, which is told.
-                    None => self.closing.or_stop(sleep(DISK_PAUSE)).await,
+            let live_in = self.live_in(limits);
+            let backlog_in = (self.reader.held().backlog_records > 0).then(|| self.backlog.rests_for());
+            if live_in == Some(Duration::ZERO) && !(self.backlog_is_next && backlog_in == Some(Duration::ZERO)) {
+                self.within_limit().await?;
+                if let Some(batch) = self.reader.peek_live(limits) {
+                    self.backlog_is_next = batch.len() < limits.records.get() && !self.reader.is_full(limits);
+                    return Some((Lane::Live, batch));
                 }
                 continue;
             }
+            if backlog_in == Some(Duration::ZERO) {
+                if let Some(batch) = self.read_backlog(limits, live_in).await {
+                    self.backlog_is_next = false;
+                    self.within_limit().await?;
+                    return Some((Lane::Backlog, batch));
+                }
+                continue;
+            }
+            let rest = [live_in, backlog_in].into_iter().flatten().min().unwrap_or(DISK_PAUSE);
             let company = async {
                 tokio::select! {
-                    () = sleep(company_comes) => {}
-                    () = self.reader.until_full(limits) => {}
+                    () = sleep(rest) => {}
+                    () = self.reader.until_full(limits), if self.live.rests_for().is_zero() => {}
                 }
             };
             self.closing.or_stop(company).await;
+        }
+    }
+
+    /// When what is in memory is to be sent. `None`: there is nothing.
+    fn live_in(&self, limits: Limits) -> Option<Duration> {
+        let waits_for = self.reader.live_waits_for()?;
+        let company_comes =
+            if self.reader.is_full(limits) { Duration::ZERO } else { self.linger.saturating_sub(waits_for) };
+        Some(company_comes.max(self.live.rests_for()))
+    }
+
+    /// `None`: it is not there yet, and something else is to be done, or it cannot be read now.
+    async fn read_backlog(&mut self, limits: Limits, live_in: Option<Duration>) -> Option<Batch> {
+        let mut reading = match self.reading.take() {
+            Some(reading) if reading.limits == limits => reading,
+            _ => Reading { limits, batch: self.reader.read_backlog(limits) },
+        };
+        let live_in = if self.backlog_is_next { live_in.map(|wait| wait.max(DISK_PATIENCE)) } else { live_in };
+        let mut read = None;
+        self.closing
+            .or_stop(async {
+                tokio::select! {
+                    biased;
+                    batch = &mut reading.batch => read = Some(batch),
+                    () = sleep(live_in.unwrap_or(DISK_PAUSE)) => {}
+                }
+            })
+            .await;
+        match read {
+            None => {
+                self.reading = Some(reading);
+                // The disk is slow: what is in memory does not wait for it.
+                self.backlog_is_next = false;
+                None
+            }
+            Some(batch) => {
+                let batch = batch.expect("reading does not panic");
+                if batch.is_none() {
+                    // Damaged, which is counted, or the disk did not give it, which is told.
+                    self.backlog.rests_until = Some(now() + DISK_PAUSE);
+                }
+                batch
+            }
         }
     }
 
@@ -164,6 +250,14 @@ impl Delivery {
         }
     }
 
+    /// Waits until the number of requests per second allows one more. `None`: there is no time left.
+    async fn within_limit(&mut self) -> Option<()> {
+        match &self.limiter {
+            Some(limiter) => self.closing.within(limiter.ready()).await,
+            None => Some(()),
+        }
+    }
+
     /// At the stop: nobody else will keep the records.
     fn must_insist(&self) -> bool {
         self.board.spool.is_degraded()
@@ -172,13 +266,18 @@ impl Delivery {
     /// Sends a batch, in parts if need be, until it is settled or has to wait. `None`: there is no time left.
     async fn deliver(&mut self, lane: Lane, batch: Batch) -> Option<Step> {
         self.report.next_batch(lane);
-        self.stuck.next_batch();
+        self.streak(lane).stuck.next_batch();
         let mut first = batch.id(0);
+        let mut is_first_request = true;
         let mut isolation = Isolation::of(batch);
         while let Some(isolation) = &mut isolation
             && let Some(part) = isolation.next()
         {
-            let verdict = self.send(part).await?;
+            if !is_first_request {
+                self.within_limit().await?;
+            }
+            is_first_request = false;
+            let verdict = self.send(lane, part).await?;
             let step = isolation.handle(verdict);
             if let Some(settled) = isolation.settle() {
                 let next = settled.through + 1;
@@ -192,14 +291,12 @@ impl Delivery {
         Some(Step::Go)
     }
 
-    async fn send(&mut self, part: &Batch) -> Option<Verdict> {
-        if let Some(limiter) = &self.limiter {
-            self.closing.within(limiter.ready()).await?;
-        }
+    async fn send(&mut self, lane: Lane, part: &Batch) -> Option<Verdict> {
         let began = tokio::time::Instant::now();
         let sent = self.closing.within(self.target.send(part)).await?;
         let is_probe = self.breaker.is_probing();
-        let verdict = self.stuck.handle(&sent.answer, judge(&sent.answer, part, clock::now()), is_probe);
+        let verdict = judge(&sent.answer, part, clock::now());
+        let verdict = self.streak(lane).stuck.handle(&sent.answer, verdict, is_probe);
         self.report.answered(part.len(), &sent, &verdict, began.elapsed());
         match &verdict {
             Verdict::Stored => self.report.stored(part.len()),
@@ -209,12 +306,30 @@ impl Delivery {
         }
         // Who names a bad line has looked at all of them: it works.
         if matches!(verdict, Verdict::Stored | Verdict::Refused { .. }) {
-            self.report.reached(self.target.describe());
-            self.pauses.reset();
-            self.breaker.succeeded();
-            self.report.circuit(self.breaker.circuit());
+            self.succeeded(lane);
         }
         Some(verdict)
+    }
+
+    fn succeeded(&mut self, lane: Lane) {
+        self.report.reached(self.target.describe());
+        self.breaker.succeeded();
+        self.report.circuit(self.breaker.circuit());
+        let (this, other) = match lane {
+            Lane::Live => (&mut self.live, &mut self.backlog),
+            Lane::Backlog => (&mut self.backlog, &mut self.live),
+        };
+        this.pauses.reset();
+        this.rests_until = None;
+        other.other_works = true;
+        self.report.lane_works(lane);
+    }
+
+    fn streak(&mut self, lane: Lane) -> &mut Streak {
+        match lane {
+            Lane::Live => &mut self.live,
+            Lane::Backlog => &mut self.backlog,
+        }
     }
 
     fn learn_limit(&mut self, part: &Batch, words: &str) {
@@ -227,16 +342,25 @@ impl Delivery {
     }
 
     /// `false`: it is not tried again.
-    async fn wait_to_retry(&mut self, after: Option<Duration>, words: &str) -> bool {
+    async fn wait_to_retry(&mut self, lane: Lane, after: Option<Duration>, words: &str) -> bool {
+        let streak = self.streak(lane);
+        let pause = streak.pauses.next_pause().max(after.unwrap_or_default());
+        if std::mem::take(&mut streak.other_works) && after.is_none() {
+            streak.rests_until = Some(now() + pause);
+            self.report.lane_failed(lane, words);
+            return true;
+        }
         self.failed(words, false);
         if self.closing.has_begun() && !self.must_insist() {
             return false;
         }
         let was_closing = self.closing.has_begun();
-        let goes_on = self.closing.pause(self.pauses.next_pause().max(after.unwrap_or_default())).await;
+        // Once the breaker is open, it is the one who says when.
+        let pause = if self.breaker.circuit() == Circuit::Open { after.unwrap_or_default() } else { pause };
+        let goes_on = self.closing.pause(pause).await;
         if !was_closing && self.closing.has_begun() {
             // Little time is left: it begins again with short waits.
-            self.pauses.reset();
+            self.streak(lane).pauses.reset();
         }
         goes_on
     }

@@ -39,6 +39,8 @@ pub(super) struct Report {
     pace: Pace,
     /// Failures by whether they need a person.
     outage: Repeats<bool>,
+    /// Failures of one lane while the other gets through.
+    lanes: [Repeats<()>; 2],
     complaints: Complaints,
     /// Dead letters that the disk did not take.
     not_set_aside: Repeats<()>,
@@ -48,6 +50,9 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(reader: Reader, letters: Store, board: &Arc<Board>) -> Self {
+        for label in Verdict::LABELS {
+            reader.target().writes.outcome(label);
+        }
         Self {
             target: Arc::clone(reader.target()),
             board: Arc::clone(board),
@@ -59,6 +64,7 @@ impl Report {
             lane: Lane::Live,
             pace: Pace::default(),
             outage: Repeats::default(),
+            lanes: Default::default(),
             complaints: Complaints::default(),
             not_set_aside: Repeats::default(),
             known_as: String::new(),
@@ -152,6 +158,24 @@ impl Report {
             }
             Worth::Nothing => debug!(target_name = name, batch, held, "{name}: cannot write: {words}"),
         }
+    }
+
+    /// The target takes other batches.
+    pub(super) fn lane_failed(&mut self, lane: Lane, words: &str) {
+        let Self { target, batch, .. } = self;
+        let (name, words) = (&target.name, &*in_options_of(&target.name, words));
+        if self.lanes[lane as usize].failed((), Instant::now().into_std()) != Worth::Nothing {
+            warn!(
+                target_name = name,
+                batch,
+                ?lane,
+                "{name}: takes other points, but not those of batch {batch}: {words}; they are kept"
+            );
+        }
+    }
+
+    pub(super) fn lane_works(&mut self, lane: Lane) {
+        self.lanes[lane as usize].recovered(Instant::now().into_std());
     }
 
     /// Lets the records from `first` on that are settled leave the spool, the refused ones by way of the dead-letter

@@ -72,6 +72,9 @@ pub enum SizeLimit {
 }
 
 impl Verdict {
+    /// All that [`Self::label`] says.
+    pub const LABELS: [&str; 7] = ["stored", "refused_lines", "isolate", "too_large", "cut_off", "retry", "hold"];
+
     /// The label of the metrics.
     #[must_use]
     pub fn label(&self) -> &'static str {

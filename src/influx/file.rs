@@ -75,15 +75,7 @@ impl Archive {
         let answer = match tokio::time::timeout(self.deadline, self.write(batch)).await {
             Ok(Ok(bytes)) => return Sent { answer: Answer::Filed, bytes },
             Ok(Err((path, err))) => disk(&path, &err),
-            // A disk that sleeps, or a network share that has gone away.
-            Err(_) => Answer::Nothing {
-                fault: Fault::TimedOut,
-                words: format!(
-                    "{}: no answer in time: a write takes longer than {} s: check the disk, or the network share",
-                    self.folder.display(),
-                    self.deadline.as_secs_f32()
-                ),
-            },
+            Err(_) => self.no_answer(),
         };
         Sent { answer, bytes: 0 }
     }
@@ -105,12 +97,31 @@ impl Archive {
     }
 
     /// Whether files can be made in the folder.
-    pub(super) fn try_writing(&self) -> Result<(), Answer> {
-        let path = self.folder.join(".ha-ingestor-check");
-        fs::create_dir_all(&self.folder)
-            .and_then(|()| fs::write(&path, b"can this be written?"))
-            .and_then(|()| fs::remove_file(&path))
-            .map_err(|err| disk(&self.folder, &err))
+    pub(super) async fn try_writing(&self) -> Result<(), Answer> {
+        let folder = self.folder.clone();
+        let trying = tokio::task::spawn_blocking(move || {
+            let path = folder.join(".ha-ingestor-check");
+            fs::create_dir_all(&folder)
+                .and_then(|()| fs::write(&path, b"can this be written?"))
+                .and_then(|()| fs::remove_file(&path))
+                .map_err(|err| disk(&folder, &err))
+        });
+        match tokio::time::timeout(self.deadline, trying).await {
+            Ok(tried) => tried.expect("trying does not panic"),
+            Err(_) => Err(self.no_answer()),
+        }
+    }
+
+    /// A disk that sleeps, or a network share that has gone away.
+    fn no_answer(&self) -> Answer {
+        Answer::Nothing {
+            fault: Fault::TimedOut,
+            words: format!(
+                "{}: no answer in time: a write takes longer than {} s: check the disk, or the network share",
+                self.folder.display(),
+                self.deadline.as_secs_f32()
+            ),
+        }
     }
 }
 

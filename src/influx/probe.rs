@@ -34,7 +34,7 @@ pub async fn probe(target: &settings::Target, delivery: &settings::Delivery) -> 
         },
         settings::Target::Archive(folder) => {
             let archive = Archive::new(folder.clone(), delivery.request_timeout);
-            match archive.try_writing() {
+            match archive.try_writing().await {
                 Ok(()) => vec![good(About::Writing, archive.describe())],
                 Err(answer) => vec![bad(About::Writing, why_not(&answer))],
             }

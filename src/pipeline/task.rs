@@ -23,8 +23,11 @@ pub async fn run(mut pipeline: Pipeline, mut arriving: Receiver<Vec<Event>>, spo
     let work = async {
         while let Some(events) = arriving.recv().await {
             shape(&mut pipeline, &events, &mut lines, &spool, &board);
-            // A disk that is busy slows the flow down; one that does not answer does not stop it.
-            spool.room().await;
+            // A disk that is busy slows the flow down; one that does not answer does not stop it. At the stop there is no
+            // time for either.
+            if !board.is_stopping() {
+                spool.room().await;
+            }
         }
     };
     beating(|| board.beat("pipeline", Instant::now()), work).await;

@@ -16,6 +16,8 @@ pub struct Group {
     stop: CancellationToken,
     tasks: JoinSet<()>,
     names: Vec<(Id, Cow<'static, str>)>,
+    /// Time at the stop that no group before this one may use up.
+    reserve: Duration,
 }
 
 /// A task ended although nobody asked it to.
@@ -30,7 +32,13 @@ pub struct EndedEarly {
 impl Group {
     #[must_use]
     pub fn new(name: &'static str) -> Self {
-        Self { name, stop: CancellationToken::new(), tasks: JoinSet::new(), names: Vec::new() }
+        Self { name, stop: CancellationToken::new(), tasks: JoinSet::new(), names: Vec::new(), reserve: Duration::ZERO }
+    }
+
+    /// Keeps this much of the grace for the group, however late the ones before it are.
+    #[must_use]
+    pub fn with_reserve(self, reserve: Duration) -> Self {
+        Self { reserve, ..self }
     }
 
     pub fn spawn<F, T>(&mut self, task: impl Into<Cow<'static, str>>, start: F)
@@ -71,12 +79,14 @@ pub async fn first_end(groups: &mut [Group]) -> EndedEarly {
 ///
 /// Returns the names of the groups that did not end in time; their tasks are aborted.
 pub async fn shut_down(groups: Vec<Group>, grace: Duration) -> Vec<&'static str> {
-    let deadline = Instant::now() + grace;
+    let end = Instant::now() + grace;
+    let mut reserved: Duration = groups.iter().map(|group| group.reserve).sum();
     let mut late = Vec::new();
     for mut group in groups {
         group.stop.cancel();
+        reserved -= group.reserve;
         let drained = async { while group.tasks.join_next().await.is_some() {} };
-        if timeout_at(deadline, drained).await.is_err() {
+        if timeout_at(end.checked_sub(reserved).unwrap_or(end), drained).await.is_err() {
             group.tasks.abort_all();
             late.push(group.name);
         }
@@ -107,6 +117,21 @@ mod tests {
         }
         assert_eq!(shut_down(groups, Duration::from_secs(30)).await, ["delivery"]);
         assert_eq!(*order.lock().unwrap(), ["inputs", "pipeline"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_reserved_for_a_group_is_not_used_up_by_those_before_it() {
+        let second = Duration::from_secs(1);
+        let mut hangs = Group::new("delivery");
+        hangs.spawn("hangs", |_| std::future::pending());
+        let mut needs_two = Group::new("spool").with_reserve(3 * second);
+        needs_two.spawn("needs_two", |stop| async move {
+            stop.cancelled().await;
+            tokio::time::sleep(2 * second).await;
+        });
+        let began = tokio::time::Instant::now();
+        assert_eq!(shut_down(vec![hangs, needs_two], 8 * second).await, ["delivery"]);
+        assert_eq!(began.elapsed(), 7 * second);
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -340,21 +340,20 @@ impl Reader {
         self.spool().peek_live(self.reader, limits)
     }
 
-    /// `None`: there is nothing that can be read now. What is damaged is counted, and a disk that does not answer is told.
-    pub async fn peek_backlog(&self, limits: Limits) -> Option<Batch> {
+    /// Reads on a thread that may block, and goes on if nobody waits for it. `None`: there is nothing that can be read now.
+    /// What is damaged is counted, and a disk that does not answer is told.
+    #[must_use]
+    pub fn read_backlog(&self, limits: Limits) -> JoinHandle<Option<Batch>> {
         let this = self.clone();
-        let peeked = spawn_blocking(move || this.spool().peek_backlog(this.reader, limits)).await;
-        let peeked = peeked.expect("the spool does not panic");
-        // Before what was lost by it: whoever sees that can see why.
-        self.shared.show_disk();
-        self.shared.show(self.reader);
-        match peeked {
-            Ok(batch) => batch,
-            Err(err) => {
-                self.shared.failed(&err);
+        spawn_blocking(move || {
+            let peeked = this.spool().peek_backlog(this.reader, limits);
+            this.shared.show(this.reader);
+            this.shared.show_disk();
+            peeked.unwrap_or_else(|err| {
+                this.shared.failed(&err);
                 None
-            }
-        }
+            })
+        })
     }
 
     /// Those of these ids that the target still lacks.
@@ -451,7 +450,7 @@ mod tests {
         assert_eq!((books(0), books(1)), ((0, 0), (2, 2)));
         assert_eq!(board.targets[1].backlog.watermark.get(), Some(Timestamp::from_micros(7)));
         assert!(spool.reader(1).peek_live(LIMITS).is_none());
-        assert_eq!(spool.reader(1).peek_backlog(LIMITS).await.unwrap().bytes(), b"ab");
+        assert_eq!(spool.reader(1).read_backlog(LIMITS).await.unwrap().unwrap().bytes(), b"ab");
     }
 
     #[tokio::test]

@@ -55,6 +55,11 @@ impl Board {
         self.stopping.store(true, Relaxed);
     }
 
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
     /// A task says that it is alive. Tasks do so at least every [`crate::runtime::BEAT`].
     pub fn beat(&self, task: impl Into<Cow<'static, str>>, now: Instant) {
         let task = task.into();
@@ -436,15 +441,23 @@ impl Default for WritesBoard {
 const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0, f64::INFINITY];
 
 impl WritesBoard {
+    /// An outcome that a request may have.
+    pub fn outcome(&self, outcome: &'static str) {
+        self.count(outcome, 0);
+    }
+
     /// A request came back, or did not; `outcome` is the name of the verdict.
     pub fn request(&self, outcome: &'static str, took: Duration) {
+        self.count(outcome, 1);
+        lock(&self.seconds).add(took);
+    }
+
+    fn count(&self, outcome: &'static str, more: u64) {
         let mut requests = lock(&self.requests);
         match requests.iter_mut().find(|(name, _)| *name == outcome) {
-            Some((_, count)) => *count += 1,
-            None => requests.push((outcome, 1)),
+            Some((_, count)) => *count += more,
+            None => requests.push((outcome, more)),
         }
-        drop(requests);
-        lock(&self.seconds).add(took);
     }
 
     fn snapshot(&self) -> Writes {

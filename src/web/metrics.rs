@@ -137,10 +137,11 @@ impl Exposition {
         let help = "Age of the oldest point that waits, 0 if none does";
         let age = |target: &Target| oldest(target).map_or(0.0, |oldest| moment(Some(taken)) - moment(Some(oldest)));
         out.target_gauges("backlog_age_seconds", help, targets, |target| age(target).max(0.0))?;
-        let help = "Time since the event of the newest point written, 0 while none waits";
+        let help = "How far the newest point written is behind what waits, 0 if nothing does";
+        // In a quiet home the last point is old, and that is no lag.
         let lag = |target: &Target| match target.writes.newest_stored {
-            Some(newest) if target.books.held > 0 => moment(Some(taken)) - moment(Some(newest)),
-            _ => age(target),
+            Some(newest) => (moment(Some(taken)) - moment(Some(newest))).min(age(target)),
+            None => age(target),
         };
         out.target_gauges("delivery_lag_seconds", help, targets, |target| lag(target).max(0.0))?;
         let help = "Time until the backlog is empty at its present pace; infinite while it does not shrink";

@@ -44,7 +44,8 @@ async fn lines_arrive_compressed_identified_and_in_one_batch() {
     assert_eq!(end.books.stored, 1_000);
     assert_eq!(end.target.state, LinkState::Connected);
     assert_eq!(end.target.detail, "api v1");
-    assert_eq!(end.writes.requests, [("stored", 1)]);
+    assert_eq!(end.writes.requests[0], ("stored", 1));
+    assert!(end.writes.requests[1..].iter().all(|(_, count)| *count == 0), "{:?}", end.writes.requests);
     assert_eq!(end.writes.last_batch_points, 1_000);
     assert!(end.writes.bytes_sent > 0 && end.writes.bytes_sent < 20_000);
     assert!(end.writes.last_success.is_some() && end.writes.newest_stored.is_some());
@@ -478,6 +479,73 @@ async fn what_happens_now_goes_before_the_backlog() {
     let after: Vec<&str> = requests[before..].iter().map(|request| request.lines[0].as_str()).collect();
     assert_eq!(after[0], "now v=1 5");
     assert_eq!(after[1..], lines(100).iter().step_by(10).map(String::as_str).collect::<Vec<_>>()[..], "oldest first");
+    bench.end().await;
+}
+
+/// A server that stays away while `is_open` is false.
+async fn gated(is_open: &Arc<Mutex<bool>>, poison: &'static str) -> Fake {
+    let is_open = Arc::clone(is_open);
+    Fake::start(move |request| {
+        if !*is_open.lock().unwrap() {
+            answer(503, "")
+        } else if request.lines.iter().any(|line| line.contains(poison)) {
+            answer(500, r#"{"error":"runtime error: index out of range"}"#)
+        } else {
+            answer(204, "")
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_poisoned_backlog_is_found_although_what_happens_now_gets_through() {
+    let is_open = Arc::new(Mutex::new(false));
+    let fake = gated(&is_open, "poison").await;
+    let mut all = lines(100);
+    all[37] = "m,entity_id=poison value=1 1".into();
+    let budget = Duration::from_millis(100);
+    let bench = Bench::start_with_flush(&all, server(&fake.url, Api::V1), delivery(), budget);
+    let folder = bench.folder();
+    assert_eq!(bench.end().await.books.held, 100);
+
+    *is_open.lock().unwrap() = true;
+    let target = Target::Server(server(&fake.url, Api::V1));
+    let mut bench = Bench::start_in(folder, &target, &["now v=1 1"], quick_breaker(), budget, 1 << 20);
+    let began = Instant::now();
+    while bench.snapshot().books.held > 0 {
+        bench.append(&["now v=1 1"]);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", bench.snapshot());
+    }
+    assert_eq!(bench.set_aside(), 1);
+    let end = bench.end().await;
+    assert_eq!(end.target.failures, 0, "the target works all the while");
+}
+
+#[tokio::test]
+async fn a_backlog_shrinks_although_something_happens_all_the_time() {
+    let is_open = Arc::new(Mutex::new(false));
+    let fake = gated(&is_open, "none").await;
+    let budget = Duration::from_millis(100);
+    let bench = Bench::start_with_flush(&lines(100), server(&fake.url, Api::V1), delivery(), budget);
+    let folder = bench.folder();
+    assert_eq!(bench.end().await.books.held, 100);
+
+    *is_open.lock().unwrap() = true;
+    let mut settings = delivery();
+    settings.batch_points = NonZeroUsize::new(10).unwrap();
+    settings.requests_per_second = NonZeroU32::new(50);
+    let target = Target::Server(server(&fake.url, Api::V1));
+    let mut bench = Bench::start_in(folder, &target, &["now v=1 1"], settings, budget, 1 << 20);
+    let began = Instant::now();
+    while !fake.requests().iter().any(|request| request.lines.contains(&lines(100)[99]))
+        || began.elapsed().as_millis() < 100
+    {
+        bench.append(&["now v=1 1"]);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", bench.snapshot());
+    }
+    bench.until_empty().await;
     bench.end().await;
 }
 
