@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! options.json, environment -> config -> app
-//! Home Assistant -> ingest::hass --[events]--> pipeline -> line --[records]--> spool -> deliver -> influx -> InfluxDB
+//! Home Assistant -> ingest::hass --[events]--> pipeline -> line --[records]--> spool ==> deliver -> influx -> InfluxDB
+//!                                                              one reader for each target \-> dead_letters
 //! every part -> status (one snapshot) -> web (health, readiness, metrics)
 //! ```
 //!
@@ -15,8 +16,9 @@
 //! 3. [`ingest::hass`]: one WebSocket session after the other; frames become events.
 //! 4. [`pipeline`]: which events, under what names; an event becomes a point, or is filtered with a reason.
 //! 5. [`mod@line`]: a point becomes one line that every database reads the same way, or is refused with a reason.
-//! 6. [`spool`]: lines wait here, as bytes, until the target has them.
-//! 7. [`deliver`]: batches, verdicts, retries; it is the only one who decides what becomes of a record.
+//! 6. [`spool`]: lines wait here, as bytes, until each target has them: in memory, and behind that on disk.
+//! 7. [`deliver`]: batches, verdicts, retries, the breaker; one task for each target, and the only one who decides what
+//!    becomes of a record there.
 //!    [`dead_letters`]: lines that a database refused for good, on disk until somebody sends them again.
 //! 8. [`influx`]: one request to one target: InfluxDB 1, 2, 3, VictoriaMetrics, or files.
 //! 9. [`status`]: what every part says about itself; [`web`] shows it.
@@ -28,10 +30,11 @@
 //!
 //! # The rules
 //!
-//! - **Who decides does not act.** Deciders (`session`, `protocol`, `states`, `filter`, `schema`, `encode`, `verdict`,
-//!   `isolate`) are plain values: no socket, no file, no clock; the time is an argument. The tasks around them obey.
-//! - **Every event has one fate** ([`model::fate`]): stored, held, filtered, a duplicate, refused with a reason, or lost
-//!   with a reason. [`status::snapshot::Books`] adds them up.
+//! - **Who decides does not act.** Deciders (`session`, `protocol`, `states`, `filter`, `schema`, `encode`, `ledger`,
+//!   `breaker`, `verdict`, `isolate`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
+//!   around them obey.
+//! - **Every event has one fate at each target** ([`model::fate`]): stored, held, filtered, a duplicate, refused, set
+//!   aside, expired or dropped, with the reason. [`status::snapshot::Snapshot::unaccounted`] adds them up.
 //! - **Every task is in a [`runtime::group::Group`]**; groups stop in the order in which data flows. The first task that
 //!   ends by itself ends the service, in that order.
 //! - **What the outside may know is one [`status::snapshot::Snapshot`].**
@@ -46,7 +49,7 @@
 //! | `dead_letters` | targets, tasks, that a network exists |
 //! | `deliver` | points and the syntax of lines |
 //! | `influx` | retries |
-//! | `web` | anything but the snapshot |
+//! | `web` | anything but the snapshot, and the dead letters, which are on disk |
 //!
 //! `tests/architecture.rs` checks these rules; change both together.
 

@@ -59,6 +59,12 @@ const DECIDERS: &[&str] = &[
     "src/pipeline/python",
     "src/pipeline/schema.rs",
     "src/line",
+    "src/spool/frame.rs",
+    "src/spool/front.rs",
+    "src/spool/ledger.rs",
+    "src/spool/pending.rs",
+    "src/deliver/breaker.rs",
+    "src/deliver/pace.rs",
     "src/deliver/verdict.rs",
     "src/deliver/complaints.rs",
     "src/deliver/isolate.rs",
@@ -211,6 +217,29 @@ fn no_second_file_bears_a_name_that_the_supervisor_looks_for() {
             ["config", "build", "repository"].contains(&&*stem) && ["yaml", "yml", "json"].contains(&&*kind);
         let allowed = path.parent() == Some(root()) && kind == "yaml";
         assert!(!looked_for || allowed, "{} would be taken for the add-on's own file", path.display());
+    }
+}
+
+/// A promise whose test was renamed or removed is a promise that nothing shows.
+#[test]
+fn every_test_that_the_documents_name_is_there() {
+    let mut code = String::new();
+    for place in ["src", "tests"] {
+        for file in files(place, "rs") {
+            code.push_str(&fs::read_to_string(file).unwrap());
+        }
+    }
+    let text = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    let named: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .filter_map(|row| row.trim_end_matches(['|', ' ']).rsplit('|').next())
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .filter(|name| name.matches('_').count() > 3)
+        .collect();
+    assert!(named.len() > 40, "the table is read: {named:?}");
+    for name in named {
+        assert!(code.contains(&format!("fn {name}(")), "docs/reliability.md names `{name}`, which is no test");
     }
 }
 

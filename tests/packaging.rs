@@ -121,7 +121,7 @@ fn the_add_on_reaches_the_folders_that_its_texts_name() {
 #[test]
 fn a_backup_is_made_while_the_service_runs_and_leaves_out_what_changes_meanwhile() {
     let file = yaml("config.yaml");
-    assert_eq!((&file["backup"], &file["backup_exclude"]), (&json!("hot"), &json!(["*/spool"])));
+    assert_eq!((&file["backup"], &file["backup_exclude"]), (&json!("hot"), &json!(["*/spool", "*/dead-letters"])));
 }
 
 #[test]

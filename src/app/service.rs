@@ -89,7 +89,6 @@ pub(super) async fn run(
     let _alone = Lock::take(&settings.place.data_dir)?;
     let spool = open_spool(&settings, &board)?;
     let letters = Store::open(settings.place.data_dir.join(dead_letters::FOLDER), dead_letters::LIMIT_BYTES);
-    board.dead_letters.kept.set(letters.count().unwrap_or_default().letters);
     let (events, arriving) = mpsc::channel(EVENT_FRAMES);
 
     let mut web = Group::new("web");
@@ -105,7 +104,7 @@ pub(super) async fn run(
 
     let mut keeping = Group::new("spool");
     keeping.spawn("spool", |stop| spool.clone().keep(stop));
-    keeping.spawn("dead_letters", |stop| keep_letters(letters.clone(), stop));
+    keeping.spawn("dead_letters", |stop| keep_letters(letters.clone(), Arc::clone(&board), stop));
 
     let grace = settings.place.grace;
     let flush_for = grace.saturating_sub(GOODBYES).max(grace / 2);
@@ -211,21 +210,27 @@ fn open_spool(settings: &Settings, board: &Arc<Board>) -> anyhow::Result<Shared>
 }
 
 /// Dead letters are written at once and made sure of now and then: each time would wear out a memory card.
-async fn keep_letters(letters: Store, stop: CancellationToken) {
+async fn keep_letters(letters: Store, board: Arc<Board>, stop: CancellationToken) {
     let mut failures = Repeats::default();
     let mut goes_on = true;
+    let mut ticks = tokio::time::interval(LETTERS_SYNC);
     while goes_on {
         tokio::select! {
             () = stop.cancelled() => goes_on = false,
-            () = tokio::time::sleep(LETTERS_SYNC) => {}
+            _ = ticks.tick() => {}
         }
         let store = letters.clone();
-        match tokio::task::spawn_blocking(move || store.sync()).await {
-            Ok(Ok(())) => drop(failures.recovered(Instant::now())),
-            Ok(Err(err)) if failures.failed((), Instant::now()) != Worth::Nothing => {
+        let kept = tokio::task::spawn_blocking(move || store.sync().and_then(|()| store.count())).await;
+        match kept.expect("the store does not panic") {
+            Ok(count) => {
+                // `replay` takes some away while we run.
+                board.dead_letters.kept.set(count.letters);
+                failures.recovered(Instant::now());
+            }
+            Err(err) if failures.failed((), Instant::now()) != Worth::Nothing => {
                 warn!("the disk does not make sure of dead letters, a power cut may take them: {err}");
             }
-            Ok(Err(_)) | Err(_) => {}
+            Err(_) => {}
         }
     }
 }

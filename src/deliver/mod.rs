@@ -106,7 +106,7 @@ impl Delivery {
             let goes_on = match self.deliver(lane, batch).await {
                 Some(Step::Go) => true,
                 Some(Step::Retry { after, words }) => self.wait_to_retry(after, &words).await,
-                Some(Step::Hold { words }) => self.wait_for_a_person(&words).await,
+                Some(Step::Hold { words }) => self.wait_for_a_person(&words),
                 None => false,
             };
             if !goes_on {
@@ -242,7 +242,7 @@ impl Delivery {
     }
 
     /// The breaker is open now; it is seen to in [`Self::permitted`]. `false`: nobody will come within the time left.
-    async fn wait_for_a_person(&mut self, words: &str) -> bool {
+    fn wait_for_a_person(&mut self, words: &str) -> bool {
         self.failed(words, true);
         !self.closing.has_begun()
     }

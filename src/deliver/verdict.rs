@@ -143,12 +143,21 @@ fn judge_reply(reply: &Reply, batch: &Batch, now: Timestamp) -> Verdict {
     }
 }
 
+/// What only complaints about lines say. The last two are limits of InfluxDB 3: a line would be a column or a table too
+/// many, and those that bring nothing new are taken.
+const ABOUT_LINES: [&str; 5] = [
+    "unable to parse '",
+    "partial write",
+    "field type conflict",
+    "number of columns per table limit",
+    "number of tables limit",
+];
+
 /// 400 and 422: some lines are bad, or the request itself is.
 fn judge_refusal(reply: &Reply, batch: &Batch) -> Verdict {
     let message = reply.message();
     // Whoever complains about lines repeats what the user called things, and that can be anything.
-    let is_about_lines =
-        ["unable to parse '", "partial write", "field type conflict"].iter().any(|words| message.contains(words));
+    let is_about_lines = ABOUT_LINES.iter().any(|words| message.contains(words));
     let is_about_the_request = !is_about_lines && !reply.is_torn() && is_about_the_request(&message);
     if reply.is_page() || is_about_the_request {
         return Verdict::Hold {
@@ -449,7 +458,13 @@ mod tests {
             ),
             (V2, 400, r#"{"code":"invalid","message":"unable to parse 'm v=gzip': invalid number"}"#, "isolate"),
             (V3, 400, r#"{"error":"parsing failed","data":{"original_line":"m v=gzip"#, "suspect"),
-            (V3, 422, r#"{"error":"update to schema would exceed number of columns per table limit"}"#, "suspect"),
+            (
+                V3,
+                422,
+                r#"{"error":"update to schema would exceed number of columns per table limit of 500"}"#,
+                "isolate",
+            ),
+            (V3, 422, r#"{"error":"adding a new database would exceed limit of 100 databases"}"#, "suspect"),
             // Too old: the oldest lines.
             (
                 V1,

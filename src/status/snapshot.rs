@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::model::time::Timestamp;
 
@@ -82,9 +82,12 @@ pub struct Hass {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Arrivals {
     /// By source.
+    #[serde(serialize_with = "by_name")]
     pub received: Vec<(&'static str, u64)>,
+    #[serde(serialize_with = "by_name")]
     pub filtered: Vec<(&'static str, u64)>,
     pub duplicates: u64,
+    #[serde(serialize_with = "by_name")]
     pub refused: Vec<(&'static str, u64)>,
     /// Texts that had to be changed to be written the same way in every dialect.
     pub adjusted_texts: u64,
@@ -137,9 +140,11 @@ pub struct Books {
     pub stored: u64,
     pub held: u64,
     /// In the dead-letter store.
+    #[serde(serialize_with = "by_name")]
     pub set_aside: Vec<(&'static str, u64)>,
     /// Older than what the database keeps.
     pub expired: u64,
+    #[serde(serialize_with = "by_name")]
     pub dropped: Vec<(&'static str, u64)>,
 }
 
@@ -161,6 +166,11 @@ impl Books {
             + i128::from(self.expired)
             + sum(&self.dropped)
     }
+}
+
+/// `{"unknown": 3, ...}`.
+fn by_name<S: Serializer>(counts: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counts.iter().copied())
 }
 
 fn sum(reasons: &[(&str, u64)]) -> i128 {

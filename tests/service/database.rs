@@ -64,7 +64,7 @@ fn whatever_a_database_answers_nothing_is_lost_and_it_is_told_what_is_wrong() {
     assert_eq!(world.database.points(), (world.expected(), true));
 }
 
-/// The service asks every 30 seconds whether somebody has acted, so these are told side by side.
+/// The service asks only now and then whether somebody has acted, so these are told side by side.
 #[test]
 fn faults_that_need_a_person_are_told_and_heal_without_a_restart() {
     let faults = [
@@ -77,7 +77,9 @@ fn faults_that_need_a_person_are_told_and_heal_without_a_restart() {
             scope.spawn(move || {
                 let world = World::new();
                 world.database.is(mood);
-                let mut service = Service::start(&world.options());
+                let mut options = world.options();
+                options["delivery"]["breaker_open_seconds"] = json!(5);
+                let mut service = Service::start(&options);
                 service.wait_for_reason(advice);
                 service.wait_for_log("nothing can be written until somebody acts");
                 world.home.storm(100);
@@ -122,13 +124,14 @@ fn of_a_batch_with_one_bad_line_exactly_that_line_is_missing() {
 }
 
 #[test]
-fn when_memory_is_full_the_oldest_go_and_it_is_said_once() {
+fn when_the_spool_is_full_the_oldest_go_and_it_is_said_once() {
     let world = World::new();
     world.database.is(Mood::Says(503, "busy"));
-    // A frame for each change, as in a home: the memory is full many times over.
+    // A frame for each change, as in a home: the spool is full many times over.
     world.home.turn(|knobs| knobs.coalesce = false);
     let mut options = world.options();
     options["delivery"]["memory_megabytes"] = json!(1);
+    options["delivery"]["spool_megabytes"] = json!(1);
     let mut service = Service::start(&options);
     service.wait_for_reason("influxdb: the database answers 503");
     world.home.storm(15_000);
@@ -137,7 +140,7 @@ fn when_memory_is_full_the_oldest_go_and_it_is_said_once() {
     service.wait_until("everything is shaped", Service::books_balance);
     let dropped = service.metric("points_dropped_total{reason=\"spool_full\"}");
     assert!(dropped > 1_000, "{dropped}");
-    let said = service.said("the memory for points that wait is full");
+    let said = service.said("the disk space for points that wait is full");
     assert!(said.len() == 1 && said[0].contains("WARN"), "it is said {} times", said.len());
     assert_eq!(service.get("/health").status, 200);
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::commands::archived;
 use crate::fake::{Fake, answer};
-use crate::service::{options_file, output, printed, program};
+use crate::service::{Place, Service, options_file, output, printed, program};
 use crate::world::{Mood, World};
 
 /// A data folder with dead letters in it.
@@ -161,6 +161,37 @@ fn letters_of_a_target_that_is_gone_wait_for_another_one() {
 }
 
 /// As with `replay | head -0`.
+#[test]
+fn a_refused_point_is_listed_and_after_the_repair_it_is_sent_while_the_service_runs() {
+    let world = World::new();
+    world.database.is(Mood::CannotParse("entity_id=poison"));
+    let place = Place::new();
+    let options = world.options();
+    let mut service = Service::start_at(&place, place.command(Some(&options), &[]));
+    service.wait_until_ready();
+    let change = world.home.set("sensor.poison", "1", [].into_iter().collect()).unwrap();
+    service.wait_until("it is set aside", |service| service.metric("dead_letters") == 1);
+    let listed = service.get("/api/dead-letters?limit=10&target=influxdb").json();
+    assert_eq!(listed["kept"], 1);
+    let letter = &listed["letters"][0];
+    assert!(letter["line"].as_str().unwrap().contains("entity_id=poison"), "{letter}");
+    assert_eq!((&letter["target"], &letter["reason"]), (&json!("influxdb"), &json!("unparsable")));
+    assert_eq!(letter["context"], json!(change.context.id), "as Home Assistant knows it");
+    assert_eq!(service.get("/api/dead-letters?target=mirror_1").json()["letters"], json!([]));
+    assert_eq!(service.get("/api/dead-letters?limit=many").status, 400);
+
+    world.database.is(Mood::Well);
+    let data = place.data();
+    let folder = TempDir::new().unwrap();
+    let options = options_file(&folder, &options.to_string());
+    let replayed = output(&["replay", "--dead-letters", "--options", &options, "--data-dir", data.to_str().unwrap()]);
+    assert_eq!(replayed.status.code(), Some(0), "{}", printed(&replayed));
+    assert!(world.database.has(&world.expected()));
+    assert_eq!(service.get("/api/dead-letters").json()["letters"], json!([]));
+    service.wait_until("it is known that it is gone", |service| service.metric("dead_letters") == 0);
+    service.stop();
+}
+
 #[test]
 fn it_goes_on_when_nobody_listens() {
     let world = World::new();

@@ -48,6 +48,11 @@ fn each_dependency_says_what_it_is_and_how_it_is() {
     assert_eq!((&database["state"], &database["detail"]), (&"connected".into(), &"api v1".into()));
     assert_eq!(database["throughput"]["total"], world.expected().len());
     assert!(database["latency_seconds"].as_f64().unwrap() > 0.0, "{database}");
+    let delivery = &database["delivery"];
+    assert_eq!(delivery["books"]["stored"], world.expected().len());
+    assert_eq!(delivery["books"]["dropped"]["spool_full"], 0, "{delivery}");
+    assert_eq!((&delivery["circuit"], &delivery["unaccounted"]), (&"closed".into(), &0.into()));
+    assert!(delivery["watermark"].is_string(), "{delivery}");
     service.stop();
 }
 

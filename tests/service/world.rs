@@ -106,7 +106,8 @@ impl World {
         json!({
             "home_assistant": {"url": format!("http://{}", self.gate.address), "token": "demo"},
             "influxdb": {"url": self.database.url(), "api": "v1"},
-            "delivery": {"linger_ms": 20, "retry_initial_ms": 20, "retry_max_ms": 100, "request_timeout_seconds": 1},
+            "delivery": {"linger_ms": 20, "retry_initial_ms": 20, "retry_max_ms": 100, "request_timeout_seconds": 1,
+                "breaker_open_seconds": 1},
         })
     }
 

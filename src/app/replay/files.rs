@@ -150,7 +150,7 @@ impl<'a> FileReplay<'a> {
         for refused in refused {
             match refused.reason {
                 Rejection::Expired => self.expired += 1,
-                _ => self.complaints.add(&refused.words),
+                Rejection::SetAside(_) => self.complaints.add(&refused.words),
             }
         }
         self.gave_up = gave_up;
