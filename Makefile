@@ -27,6 +27,7 @@ demo: deps ## Run everything with a simulated home: nothing to set up
 
 test: deps peers ## Run all tests, those with the real peers too (the first time about 5 minutes)
 	cargo test --workspace
+	@$(MAKE) --no-print-directory faults
 	@echo "test: all passed; what a missing peer kept from running is in the lines above that start with SKIPPED"
 
 # Most of these tests wait for something: many at once cost no more than few.
@@ -35,7 +36,7 @@ faults: deps ## Kill it, fill its disk, break its database: nothing acknowledged
 
 lint: deps ## Formatting, clippy and the documentation, warnings denied
 	cargo fmt --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --test faults -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	@if command -v shellcheck >/dev/null; then shellcheck tests/peers/install.sh .ci/run; \
 	elif [ -n "$$CI" ]; then echo "lint: CI is set and there is no shellcheck"; exit 1; \

@@ -277,9 +277,10 @@ impl Ledger {
         self.disk.iter().rev().skip(kept).any(|segment| !self.needs(&segment.ids))
     }
 
-    /// `strict` writes every second: it goes on with the file that it has, though nobody needs what is in it.
+    /// `strict` writes every second: it goes on with the file that it has, though nobody needs what is in it. Unless
+    /// the disk takes nothing: then the room of that file may be what it lacks.
     pub(super) fn keeps_the_open_segment(&self) -> bool {
-        self.bounds.durability == Durability::Strict
+        self.bounds.durability == Durability::Strict && !self.degraded
     }
 
     pub(super) fn state(&self) -> State {

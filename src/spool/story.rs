@@ -254,6 +254,29 @@ fn a_full_disk_is_emptied_though_it_takes_no_note() {
 }
 
 #[test]
+fn a_full_disk_gets_the_room_of_the_file_that_is_being_written() {
+    let storage = Simulated::new();
+    let (spool, _) = open(storage.clone(), strict());
+    let now = Instant::now();
+    let _ = append(&spool, 0..10, now);
+    assert!(spool.sync(now).is_ok());
+    release(&spool, 0..10);
+    assert!(spool.sync(now).is_ok());
+    assert_eq!(segments(&storage).len(), 1);
+    let _ = append(&spool, 10..20, now);
+    storage.fail_next(Operation::Write, ErrorKind::StorageFull);
+    assert!(spool.sync(now).is_err());
+    release(&spool, 10..20);
+    for _ in 0..2 {
+        storage.fail_next(Operation::Replace, ErrorKind::StorageFull);
+    }
+    assert!(spool.sync(now).is_err());
+    assert!(segments(&storage).is_empty());
+    assert!(spool.sync(now).is_ok());
+    assert!(!spool.disk_use().degraded);
+}
+
+#[test]
 fn a_file_that_cannot_be_removed_is_told_and_does_not_mean_that_records_are_in_danger() {
     let (storage, spool) = with_backlog(0..10);
     release(&spool, 0..10);

@@ -64,6 +64,28 @@ fn a_full_disk_empties_itself_into_the_database() {
     story.finish_complete(service);
 }
 
+/// Not a byte is free, and somebody else has them: what was delivered goes all the same.
+#[test]
+fn a_disk_that_others_filled_is_emptied_of_what_was_delivered() {
+    let mut story = Story::new("strict");
+    let Some(_disk) = Mount::new(&story.place.data(), 3 * MIB) else { return };
+    story.world.database.close();
+    let mut service = story.start();
+    story.storm(3_000);
+    story.wait_until_safe(&mut service);
+    let ballast = story.place.data().join("ballast");
+    assert!(fs::write(&ballast, vec![1; 4 << 20]).is_err(), "there is no room left");
+    story.storm(100);
+    wait_until_degraded(&mut service);
+    assert!(!story.segments().is_empty());
+    story.world.open_database();
+    story.drain(&mut service);
+    wait_until_recovered(&mut service);
+    service.wait_until("its files are gone", |_| story.segments().is_empty());
+    fs::remove_file(ballast).unwrap();
+    story.finish_complete(service);
+}
+
 #[test]
 fn a_disk_that_fills_up_in_the_middle_of_a_write_keeps_what_it_said_is_safe() {
     let Some(mut story) = Story::on_layer("strict") else { return };
@@ -108,6 +130,7 @@ fn with_an_fsync_that_always_fails_it_goes_on_in_memory_until_the_disk_heals() {
     let Some(mut story) = Story::on_layer("strict") else { return };
     story.world.database.close();
     let mut service = story.start();
+    story.storm(50);
     story.wait_until_safe(&mut service);
     story.disk("sync * 1+ EIO");
     story.storm(200);

@@ -175,6 +175,7 @@ impl Story {
     /// Until all that happened in this run is safe, be it in the database or on disk.
     pub fn wait_until_safe(&mut self, service: &mut Service) {
         let newest = self.newest();
+        assert!(newest > Some(self.since), "the states it began with are in no order of time: something has to happen");
         service
             .wait_until("the watermark is at the newest event", |service| metrics(service).watermark(MAIN) >= newest);
         self.acknowledge(service);

@@ -124,7 +124,7 @@ fn a_batch_that_is_refused_for_ever_does_not_hold_up_what_comes_after() {
     story.options["delivery"]["batch_points"] = json!(100);
     story.world.database.is(Mood::By(Arc::new(|request| {
         let bad = request.lines.iter().any(|line| line.contains("entity_id=refused"));
-        bad.then(|| answer(400, "{\"error\":\"partial write: field type conflict dropped=100\"}"))
+        bad.then(|| answer(400, "{\"error\":\"field type conflict\"}"))
     })));
     let mut service = story.start();
     for value in 0..30 {
