@@ -45,6 +45,8 @@ lint: deps ## Formatting, clippy and the documentation, warnings denied
 bench: deps ## Measure: the stages of an event, the whole program, and Home Assistant's own converter beside them
 	cargo bench --bench stages
 	cargo bench --bench end_to_end
+	cargo bench --bench outage
+	cargo bench --bench spool
 	@python=target/peers/home-assistant/bin/python; \
 	if [ -x $$python ]; then $$python benches/converter.py; \
 	else echo "SKIPPED: Home Assistant's own converter is not measured because $$python is not there (make peers)"; fi

@@ -5,27 +5,20 @@
 //! The home never runs more than a window ahead of what was counted, so nothing is dropped and the slowest part sets
 //! the pace. Home, counter and service share the machine; the processor time is the service's own, from the kernel.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command};
+#[allow(dead_code, reason = "not every benchmark needs all that it can do")]
+mod support;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use ha_ingestor::demo::home::Home;
-use ha_ingestor::demo::knobs::{FloodKnobs, Knobs, Window};
-use ha_ingestor::demo::server::Simulator;
-use ha_ingestor::runtime::clock;
-use ha_ingestor::runtime::group::{Group, shut_down};
-use libdeflater::Decompressor;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use anyhow::Context;
+use ha_ingestor::demo::knobs::Window;
+use serde_json::json;
+
+use self::support::World;
+use self::support::database::Mood;
 
 const WINDOW: u64 = 50_000;
-const PATIENCE: Duration = Duration::from_mins(2);
 
 struct Case {
     name: &'static str,
@@ -68,149 +61,36 @@ struct Measured {
 }
 
 async fn run(case: &Case) -> anyhow::Result<Measured> {
-    let counted = Arc::new(AtomicU64::new(0));
-    let sink = TcpListener::bind("127.0.0.1:0").await?;
-    let database = sink.local_addr()?;
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let home = listener.local_addr()?;
-    let knobs = Knobs { cut_slow_clients: false, ..Knobs::default() };
-    let (simulator, handle) = Simulator::new(listener, Home::new(1, case.entities, clock::now()), knobs);
-    let mut group = Group::new("bench");
-    group.spawn("simulator", |stop| simulator.run(stop));
-    group.spawn("sink", |stop| count_lines(sink, Arc::clone(&counted), stop));
-
-    let folder = tempfile::tempdir()?;
-    let mut service = Service::start(folder.path(), home, database)?;
+    let world = World::new(case.entities, Mood::Up).await?;
+    let database = &world.database;
+    let mut service = world.start(&json!({}))?;
     // The first lines are the states that the home has: then everything is connected.
-    wait_for(&counted, 1, &mut service.0).await?;
+    service.wait_until("first lines", || database.lines() > 0).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
 
-    let before = counted.load(Ordering::Acquire);
+    let before = database.lines();
     let processor = service.processor()?;
     let begin = Instant::now();
     match case.rate {
-        Some(rate) => handle.turn(|knobs| knobs.events_per_second = rate),
-        None => handle.turn(|knobs| {
-            let window = Some(Window { events: WINDOW, confirmed: Arc::clone(&counted) });
-            knobs.flood = Some(FloodKnobs { events: case.events, per_frame: case.per_frame, window });
-        }),
+        Some(rate) => world.handle.turn(|knobs| knobs.events_per_second = rate),
+        None => {
+            let window = Window { events: WINDOW, confirmed: Arc::clone(&database.lines) };
+            world.flood(case.events, case.per_frame, window);
+        }
     }
     // Now and then a device is `unavailable` or `unknown`, which is no point.
-    wait_for(&counted, before + case.events * 9 / 10, &mut service.0).await?;
+    let expected = before + case.events * 9 / 10;
+    service.wait_until("all lines", || database.lines() >= expected).await?;
     let measured = Measured {
         wall: begin.elapsed(),
-        lines: counted.load(Ordering::Acquire) - before,
+        lines: database.lines() - before,
         processor: service.processor()?.saturating_sub(processor),
         peak_kib: service.status("VmHWM")?,
         now_kib: service.status("VmRSS")?,
     };
     drop(service);
-    shut_down(vec![group], Duration::from_secs(5)).await;
+    world.end().await;
     Ok(measured)
-}
-
-async fn wait_for(counted: &AtomicU64, expected: u64, service: &mut Child) -> anyhow::Result<()> {
-    let begin = Instant::now();
-    while counted.load(Ordering::Acquire) < expected {
-        if let Some(status) = service.try_wait()? {
-            bail!("the service ended: {status}");
-        }
-        if begin.elapsed() > PATIENCE {
-            bail!("{} lines of {expected} after {} s", counted.load(Ordering::Acquire), PATIENCE.as_secs());
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    Ok(())
-}
-
-struct Service(Child);
-
-impl Service {
-    fn start(folder: &Path, home: SocketAddr, database: SocketAddr) -> anyhow::Result<Self> {
-        let options = folder.join("options.json");
-        let text = format!(
-            r#"{{"log":{{"level":"warn"}},"home_assistant":{{"url":"http://{home}","token":"demo"}},
-                "influxdb":{{"url":"http://{database}","api":"v1"}}}}"#
-        );
-        std::fs::write(&options, text)?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ha-ingestor"));
-        command.args(["run", "--listen", "127.0.0.1:0"]).arg("--options").arg(options);
-        command.arg("--data-dir").arg(folder);
-        Ok(Self(command.spawn().context("cannot start the service")?))
-    }
-
-    /// User and system time so far; the kernel counts in hundredths of a second.
-    fn processor(&self) -> anyhow::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
-        let after_name = stat.rsplit_once(") ").context("/proc has another shape here")?.1;
-        let ticks: u64 = after_name.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-        Ok(Duration::from_millis(ticks * 10))
-    }
-
-    fn status(&self, name: &str) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find(|line| line.starts_with(name)).context("/proc has another shape here")?;
-        line.split_whitespace().nth(1).and_then(|field| field.parse().ok()).context("no number of kB")
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // Both fail only if it has ended by itself, which the waiting has told.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Takes every body, counts its lines, says 204.
-async fn count_lines(listener: TcpListener, counted: Arc<AtomicU64>, stop: CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => if let Ok((stream, _)) = accepted {
-                connections.spawn(serve(stream, Arc::clone(&counted)));
-            }
-        }
-    }
-}
-
-async fn serve(stream: TcpStream, counted: Arc<AtomicU64>) -> anyhow::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut stream = BufReader::new(stream);
-    let mut inflate = Decompressor::new();
-    let (mut body, mut text) = (Vec::new(), Vec::new());
-    loop {
-        let (mut length, mut gzip) = (0, false);
-        loop {
-            let mut line = String::new();
-            if stream.read_line(&mut line).await? == 0 {
-                return Ok(());
-            }
-            let line = line.trim().to_ascii_lowercase();
-            if line.is_empty() {
-                break;
-            }
-            if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse()?;
-            }
-            gzip |= line == "content-encoding: gzip";
-        }
-        body.resize(length, 0);
-        stream.read_exact(&mut body).await?;
-        let lines = if gzip {
-            // The last four bytes of a gzip body are the length of what it holds.
-            let size = u32::from_le_bytes(body[length - 4..].try_into()?);
-            text.resize(size as usize, 0);
-            inflate.gzip_decompress(&body, &mut text)?;
-            &text
-        } else {
-            &body
-        };
-        let count = memchr::memchr_iter(b'\n', lines).count();
-        counted.fetch_add(count as u64, Ordering::Release);
-        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
-    }
 }
 
 #[expect(clippy::print_stdout, reason = "figures for a person")]
