@@ -100,7 +100,8 @@ async fn company_that_fills_a_batch_ends_the_wait_for_more() {
         }
         until("a batch was sent", || !fake.requests().is_empty()).await;
         let end = bench.end().await;
-        assert_eq!(end.books.stored, 201, "{:?}", end.books);
+        // Where memory is small, some may be on disk for the next start.
+        assert_eq!(end.books.stored + end.books.held, 201, "{:?}", end.books);
     }
 }
 
