@@ -84,7 +84,9 @@ async fn writes() -> anyhow::Result<()> {
         quiet("strict", 10.0),
         quiet("strict", 100.0)
     )?;
-    [a, b, c, d].iter().for_each(|row| say(row));
+    for row in [a, b, c, d] {
+        say(&row);
+    }
     Ok(())
 }
 
@@ -182,7 +184,7 @@ async fn drain(world: &World, service: &mut Service, mood: Mood) -> anyhow::Resu
     world.database.turn(mood);
     drained(service).await?;
     let seen = world.database.seen();
-    let (bytes, processor) = (bytes(world) - bytes_before, service.processor()? - processor);
+    let (bytes, processor) = (bytes(world) - bytes_before, service.processor()?.saturating_sub(processor));
     let (seconds, peak) = (seen.drained_in.as_secs_f64(), mib(service.status("VmHWM")?));
     #[expect(clippy::cast_precision_loss, reason = "figures for a person")]
     let (lines, bytes) = (seen.backlog_lines as f64, bytes as f64);

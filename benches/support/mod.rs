@@ -23,7 +23,7 @@ use self::database::{Database, Mood};
 use self::service::Service;
 
 /// What a flood of a given pace is checked against the clock.
-const BEAT: Duration = Duration::from_millis(10);
+const BEAT_MS: u64 = 10;
 
 /// All that is around a service. It outlives the service, which may be started in it again.
 pub(crate) struct World {
@@ -62,9 +62,9 @@ impl World {
     pub(crate) async fn pour(&self, service: &mut Service, events: u64, per_second: u64) -> anyhow::Result<()> {
         let before = service.metric("events_received_total").await?;
         let confirmed = Arc::new(AtomicU64::new(0));
-        let per_beat = per_second * BEAT.as_millis() as u64 / 1000;
+        let per_beat = per_second * BEAT_MS / 1000;
         self.flood(events, 64, Window { events: per_beat, confirmed: Arc::clone(&confirmed) });
-        let mut beats = interval(BEAT);
+        let mut beats = interval(Duration::from_millis(BEAT_MS));
         while confirmed.load(Ordering::Acquire) < events {
             beats.tick().await;
             service.must_run()?;
@@ -74,7 +74,7 @@ impl World {
         while service.metric("events_received_total").await? < before + events {
             service.must_run()?;
             confirmed.fetch_add(per_beat, Ordering::Release);
-            sleep(BEAT).await;
+            sleep(Duration::from_millis(BEAT_MS)).await;
         }
         Ok(())
     }
