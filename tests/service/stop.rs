@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::process::wait_until;
-use crate::service::{PATIENCE, Service, lines_with, make_unreadable, other_end};
+use crate::service::{PATIENCE, Place, Service, lines_with, make_unreadable, other_end};
 use crate::world::{ENTITIES, Mood, World};
 
 #[test]
@@ -74,6 +74,23 @@ fn asked_a_second_time_it_ends_at_once_and_says_how_much_is_lost() {
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let log = service.log();
     assert_eq!(lines_with(&log, "records that were not on disk are lost").len(), 1, "{log}");
+}
+
+#[test]
+fn where_neither_the_database_nor_the_disk_takes_anything_the_end_is_a_failure_with_a_number() {
+    let world = World::new();
+    world.database.is(Mood::Says(503, "busy"));
+    let place = Place::new();
+    // A file where the data folder should be.
+    fs::write(place.data(), "").unwrap();
+    let mut service = Service::start_at(&place, place.command(Some(&world.options()), &[]));
+    service.wait_for_reason("spool: ");
+    let all = world.expected().len() as u64;
+    service.wait_until("everything is held", |service| service.metric("wal_records") == all);
+    assert_eq!(service.exit_code(Duration::from_secs(8)), Some(70));
+    let log = service.log();
+    assert_eq!(lines_with(&log, &format!("{all} points are lost")).len(), 1, "{log}");
+    assert!(lines_with(&log, "stopped: ")[0].contains("unaccounted=0"), "{log}");
 }
 
 /// A certificate on a share of the network that died: the read never returns, and no thread can be made to give it up.
