@@ -125,11 +125,7 @@ async fn backlog() -> anyhow::Result<()> {
     let world = World::new(ENTITIES, Mood::Away).await?;
     let mut service = world.start(&impatient("balanced"))?;
     is_connected(&mut service).await?;
-    while service.metric("wal_size_bytes").await? < 256 * MIB {
-        world.pour(&mut service, 50_000, POUR).await?;
-    }
-    // What memory holds follows after five seconds.
-    sleep(Duration::from_secs(7)).await;
+    fill(&world, &mut service).await?;
     let (records, size) = (service.metric("wal_backlog_records").await?, service.metric("wal_size_bytes").await?);
     nothing_lost(&service).await?;
     drop(service);
@@ -156,19 +152,34 @@ async fn backlog() -> anyhow::Result<()> {
         say(&format!("{what:<56} {:>12.0} {:>14.0}", best.0.as_secs_f64() * 1e3, best.1.as_secs_f64() * 1e3));
     }
     world.database.turn(Mood::Away);
-    drain(&world, &mut world.start(&impatient("balanced"))?).await?;
+    let mut service = world.start(&impatient("balanced"))?;
+    is_connected(&mut service).await?;
+    drain(&world, &mut service, Mood::Up).await?;
+    world.database.turn(Mood::Away);
+    fill(&world, &mut service).await?;
+    drain(&world, &mut service, Mood::Slow).await?;
+    drop(service);
     world.end().await;
     Ok(())
 }
 
-async fn drain(world: &World, service: &mut Service) -> anyhow::Result<()> {
-    is_connected(service).await?;
+async fn fill(world: &World, service: &mut Service) -> anyhow::Result<()> {
+    world.handle.turn(|knobs| knobs.events_per_second = 0.0);
+    while service.metric("wal_size_bytes").await? < 256 * MIB {
+        world.pour(service, 50_000, POUR).await?;
+    }
+    // What memory holds follows after five seconds.
+    sleep(Duration::from_secs(7)).await;
+    Ok(())
+}
+
+async fn drain(world: &World, service: &mut Service, mood: Mood) -> anyhow::Result<()> {
     world.handle.turn(|knobs| knobs.events_per_second = 100.0);
     sleep(Duration::from_secs(3)).await;
     let (bytes_before, processor) = (bytes(world), service.processor()?);
     service.forget_peak()?;
     world.database.watch();
-    world.database.turn(Mood::Up);
+    world.database.turn(mood);
     drained(service).await?;
     let seen = world.database.seen();
     let (bytes, processor) = (bytes(world) - bytes_before, service.processor()? - processor);
@@ -181,7 +192,7 @@ async fn drain(world: &World, service: &mut Service) -> anyhow::Result<()> {
     ));
     say(&format!(
         "{:<36} {lines:>12.0} {:>12.0} {:>12.1} {:>22.2} {peak:>12.1}",
-        "",
+        format!("database {mood:?}").to_lowercase(),
         lines / seconds,
         bytes / seconds / 1e6,
         processor.as_secs_f64() * 1e6 / lines,

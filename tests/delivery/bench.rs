@@ -197,11 +197,15 @@ impl Seen {
             books: target.books.clone(),
             target: target.link.clone(),
             circuit: target.circuit,
-            writes: target.writes.clone(),
+            writes: Writes { requests: happened(&target.writes.requests), ..target.writes.clone() },
             tasks: all.tasks.iter().map(|(name, _)| name.to_string()).collect(),
             unaccounted: all.unaccounted(target),
         }
     }
+}
+
+fn happened(requests: &[(&'static str, u64)]) -> Vec<(&'static str, u64)> {
+    requests.iter().copied().filter(|(_, count)| *count > 0).collect()
 }
 
 /// The time at the end of a line. Lines without one happened long ago.
