@@ -105,6 +105,10 @@ fn a_real_retention_policy_that_is_missing_holds_everything_back() {
     let mut service = story.start();
     story.storm(300);
     service.wait_for_reason("retention policy");
+    // Not only the visit before it found that out.
+    service.wait_until("a write was refused", |service| {
+        metrics(service).count("write_requests_total", &[("target", MAIN), ("outcome", "hold")]) > 0
+    });
     let policy =
         format!("CREATE RETENTION POLICY years ON {} DURATION INF REPLICATION 1 DEFAULT", identifier(DATABASE));
     influxd.query("", &policy);

@@ -45,7 +45,7 @@ fn stopped_with_a_backlog_an_open_request_and_a_dead_database_it_ends_in_time_an
 #[test]
 fn stopped_with_a_full_memory_it_keeps_all() {
     let mut story = Story::new("balanced");
-    story.options["delivery"]["memory_megabytes"] = json!(4);
+    story.options["delivery"]["memory_megabytes"] = json!(12);
     story.world.database.close();
     let mut service = story.start();
     // Almost the half from which on it would go to disk by itself.
