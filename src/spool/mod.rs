@@ -260,7 +260,8 @@ impl<S: Storage> Spool<S> {
         self.desk().ledger.live_waits_since(reader)
     }
 
-    /// Whether there is no point in waiting for more: a whole batch waits in memory, or memory is half full.
+    /// Whether there is no point in waiting for more: a whole batch waits in memory, or memory is half full of what is
+    /// not on the disk.
     #[must_use]
     pub fn is_full(&self, reader: Reader, limits: Limits) -> bool {
         self.desk().ledger.is_full(reader, limits)
@@ -270,6 +271,12 @@ impl<S: Storage> Spool<S> {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.desk().ledger.front().bytes()
+    }
+
+    /// Of memory: what is not on the disk and has to get there before it can make room.
+    #[must_use]
+    pub fn at_risk_bytes(&self) -> usize {
+        self.desk().ledger.at_risk_bytes()
     }
 
     #[must_use]
