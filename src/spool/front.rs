@@ -110,6 +110,12 @@ impl Front {
         before(ids.end) - before(ids.start)
     }
 
+    /// Of records in memory, with the index.
+    pub(super) fn cost(&self, ids: Range<u64>) -> usize {
+        let count = |number: u64| usize::try_from(number).expect("what is in memory fits the address space");
+        chunk::cost(count(ids.end - ids.start), count(self.payload_bytes(ids)))
+    }
+
     /// Copies records until the batch is full. Returns whether it is.
     pub(super) fn copy(&self, ids: Range<u64>, limits: Limits, batch: &mut Batch) -> bool {
         let mut id = ids.start.max(self.start);

@@ -177,7 +177,8 @@ impl Ledger {
         self.front.arrived(self.live(reader).next()?.start)
     }
 
-    /// Whether there is no point in waiting for more: a whole batch waits in memory, or memory is half full.
+    /// Whether there is no point in waiting for more: a whole batch waits in memory, or memory is half full of what is
+    /// not on the disk.
     pub(super) fn is_full(&self, reader: usize, limits: Limits) -> bool {
         let mut records = 0;
         let mut bytes = 0;
@@ -223,6 +224,11 @@ impl Ledger {
         }
     }
 
+    /// Of memory: what cannot leave it without a loss.
+    pub(super) fn at_risk_bytes(&self) -> usize {
+        self.front.cost(self.unsafe_ids())
+    }
+
     /// A copy of the first of these ids that are still here.
     pub(super) fn piece(&self, ids: Range<u64>, limits: Limits) -> Option<Batch> {
         let mut batch = Batch::default();
@@ -230,12 +236,18 @@ impl Ledger {
         (!batch.is_empty()).then_some(batch)
     }
 
-    /// Everything below this id that a reader lacks is on the disk.
+    /// Everything below this id that a reader lacks is on the disk. In `strict` the newest stay in memory, as far as they
+    /// are less than half of it: the rest is for what is still to come.
     pub(super) fn is_safe_below(&mut self, id: u64) {
         self.safe_id = self.safe_id.max(id);
         (0..self.readers.len()).for_each(|reader| self.advance_watermark(reader));
-        if self.bounds.durability == Durability::Balanced {
-            self.front.drop_before(self.safe_id);
+        match self.bounds.durability {
+            Durability::Balanced => self.front.drop_before(self.safe_id),
+            Durability::Strict => {
+                while self.front.start() < self.safe_id && self.front.bytes() >= self.half() {
+                    self.front.drop_before(self.front.start() + 1);
+                }
+            }
         }
     }
 
@@ -301,8 +313,13 @@ impl Ledger {
         self.readers[reader].pending.within(self.front.start()..self.front.next_id())
     }
 
+    /// What is on the disk as well does not count: it makes room when it has to.
     fn is_half_full(&self) -> bool {
-        self.front.bytes() >= self.bounds.memory_bytes.get() / 2
+        self.at_risk_bytes() >= self.half()
+    }
+
+    fn half(&self) -> usize {
+        self.bounds.memory_bytes.get() / 2
     }
 
     /// The oldest record leaves memory. Returns how many were lost by that.

@@ -16,6 +16,7 @@ mod chunk;
 pub mod fault;
 mod frame;
 mod front;
+mod keep;
 mod ledger;
 mod log;
 pub mod opening;
@@ -32,7 +33,6 @@ mod story;
 #[cfg(test)]
 mod tests;
 
-use std::io::ErrorKind;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::{Range, RangeInclusive};
 use std::sync::{Mutex, MutexGuard};
@@ -43,7 +43,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::record::{Batch, Record};
 use crate::model::time::Timestamp;
 
-use self::fault::{DiskUse, IoError, Operation};
+use self::fault::{DiskUse, IoError};
 use self::ledger::{Ledger, Loss, ReaderLedger};
 use self::log::Log;
 use self::opening::{Finding, OpenError, Recovered, claim};
@@ -260,7 +260,8 @@ impl<S: Storage> Spool<S> {
         self.desk().ledger.live_waits_since(reader)
     }
 
-    /// Whether there is no point in waiting for more: a whole batch waits in memory, or memory is half full.
+    /// Whether there is no point in waiting for more: a whole batch waits in memory, or memory is half full of what is
+    /// not on the disk.
     #[must_use]
     pub fn is_full(&self, reader: Reader, limits: Limits) -> bool {
         self.desk().ledger.is_full(reader, limits)
@@ -270,6 +271,12 @@ impl<S: Storage> Spool<S> {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.desk().ledger.front().bytes()
+    }
+
+    /// Of memory: what is not on the disk and has to get there before it can make room.
+    #[must_use]
+    pub fn at_risk_bytes(&self) -> usize {
+        self.desk().ledger.at_risk_bytes()
     }
 
     #[must_use]
@@ -326,162 +333,6 @@ impl<S: Storage> Spool<S> {
     /// Notes what the readers have taken. Without it they get it again after a restart.
     pub fn save_state(&self) -> Result<(), IoError> {
         self.note(&mut self.writer())
-    }
-
-    /// Returns the number of records that are on the disk now and were not before.
-    fn write_out(&self, writer: &mut Writer<S>) -> Result<u64, IoError> {
-        let mut records = 0;
-        let mut ids = self.desk().ledger.unsafe_ids();
-        let bytes = writer.log.write_bytes();
-        let limits = Limits {
-            // Many small records cost more than their bytes.
-            records: NonZeroUsize::new(bytes / 64).unwrap_or(NonZeroUsize::MIN),
-            bytes: NonZeroUsize::new(bytes).unwrap_or(NonZeroUsize::MIN),
-        };
-        loop {
-            let Some(batch) = self.desk().ledger.piece(ids.clone(), limits) else { break };
-            let here = batch.id(0)..batch.id(batch.len() - 1) + 1;
-            ids.start = here.end;
-            if writer.log.is_too_much(&batch) {
-                self.desk().ledger.lose(here, Loss::SpoolFull);
-                continue;
-            }
-            while writer.log.is_over(&batch) {
-                self.expire_oldest(writer)?;
-            }
-            writer.log.append(&batch)?;
-            records += batch.len() as u64;
-        }
-        writer.log.sync()?;
-        Ok(records)
-    }
-
-    fn expire_oldest(&self, writer: &mut Writer<S>) -> Result<(), IoError> {
-        let Some(ids) = writer.log.segments().next().map(|segment| segment.ids.clone()) else { return Ok(()) };
-        self.desk().ledger.lose(ids, Loss::SpoolFull);
-        // On a full disk the note may fail. The room is needed all the same.
-        if let Err(error) = self.note(writer) {
-            self.desk().count(&error);
-        }
-        writer.log.remove_oldest()
-    }
-
-    /// Takes note of what was reached, after a success and after an error.
-    fn finish(&self, writer: &mut Writer<S>, outcome: Result<u64, IoError>, now: Instant) -> Result<Synced, IoError> {
-        // What was written before the error can still be saved.
-        let rescued = if outcome.is_err() { writer.log.sync() } else { Ok(()) };
-        let done = std::mem::take(&mut writer.log.done);
-        {
-            let mut desk = self.desk();
-            desk.ledger.is_safe_below(writer.log.safe_id());
-            desk.disk.written_bytes += done.written_bytes;
-            desk.disk.syncs += done.syncs.len() as u64;
-            if let Err(error) = rescued {
-                desk.count(&error);
-            }
-        }
-        let is_taken = outcome.is_ok();
-        let outcome = outcome.and_then(|records| self.after_success(writer, now).map(|()| records));
-        let mut desk = self.desk();
-        desk.disk.bytes = writer.log.bytes();
-        desk.ledger.disk_is(writer.log.segments().cloned().collect(), writer.log.is_open());
-        match outcome {
-            Ok(records) => {
-                desk.ledger.disk_works();
-                Ok(Synced { records, bytes: done.written_bytes, syncs: done.syncs })
-            }
-            Err(error) => {
-                desk.count(&error);
-                desk.ledger.disk_failed(now, is_taken);
-                Err(error)
-            }
-        }
-    }
-
-    fn after_success(&self, writer: &mut Writer<S>, now: Instant) -> Result<(), IoError> {
-        self.desk().ledger.disk_is(writer.log.segments().cloned().collect(), writer.log.is_open());
-        let (is_degraded, note_is_due) = {
-            let desk = self.desk();
-            (desk.ledger.is_degraded(), desk.ledger.note_is_due(now))
-        };
-        if is_degraded {
-            // The note is what is left to tell whether the disk works when there is nothing else to write.
-            writer.noted = None;
-        }
-        let noted = if is_degraded || note_is_due { self.note(writer) } else { Ok(()) };
-        if noted.is_ok() {
-            // Whatever else fails, it takes what it is given.
-            self.desk().ledger.disk_works();
-            if is_degraded || note_is_due {
-                self.desk().ledger.noted(now);
-            }
-        }
-        // Also where a note finds no room: there may be some afterwards.
-        let removed = self.remove_unneeded(writer);
-        noted.and(removed)
-    }
-
-    /// What nobody needs is noted before it goes: a crash in between leaves a file too many, and nothing that seems to
-    /// be missing. On a disk that is too full for the note it goes all the same, or the disk would be full for ever.
-    fn remove_unneeded(&self, writer: &mut Writer<S>) -> Result<(), IoError> {
-        let (is_needed, keep_the_open_one) = {
-            let desk = self.desk();
-            if !desk.ledger.has_unneeded_segments() {
-                return Ok(());
-            }
-            let needed: Vec<u64> = writer
-                .log
-                .segments()
-                .filter(|segment| desk.ledger.needs(&segment.ids))
-                .map(|segment| segment.ids.start)
-                .collect();
-            (needed, desk.ledger.keeps_the_open_segment())
-        };
-        if let Err(error) = self.note(writer) {
-            if error.error.kind() != ErrorKind::StorageFull {
-                return Err(error);
-            }
-            self.desk().count(&error);
-        }
-        writer.log.remove_unneeded(!keep_the_open_one, |segment| is_needed.contains(&segment.ids.start))
-    }
-
-    fn note(&self, writer: &mut Writer<S>) -> Result<(), IoError> {
-        let state = self.desk().ledger.state();
-        if writer.noted.as_ref() != Some(&state) {
-            let outcome = state::save(writer.log.storage(), &state);
-            outcome.map_err(|error| IoError::new(Operation::Write, error))?;
-            writer.noted = Some(state);
-        }
-        Ok(())
-    }
-
-    /// After opening. A disk that takes nothing is no reason not to start.
-    fn tidy_up(&self, useless: &[String], recovered: &mut Recovered) {
-        let mut writer = self.writer();
-        match self.note(&mut writer) {
-            Ok(()) => {
-                let mut desk = self.desk();
-                let removed = writer.log.remove_unneeded(true, |segment| desk.ledger.needs(&segment.ids));
-                if let Err(error) = removed {
-                    desk.count(&error);
-                }
-            }
-            Err(error) => {
-                let mut desk = self.desk();
-                desk.count(&error);
-                desk.ledger.start_degraded();
-                recovered.findings.push(Finding::ReadOnly { why: error.to_string() });
-            }
-        }
-        for name in useless {
-            if let Err(error) = writer.log.storage().remove(name) {
-                self.desk().count(&IoError::new(Operation::Remove, error));
-            }
-        }
-        let mut desk = self.desk();
-        desk.disk.bytes = writer.log.bytes();
-        desk.ledger.disk_is(writer.log.segments().cloned().collect(), writer.log.is_open());
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer<S>> {

@@ -112,12 +112,12 @@ impl Shared {
         }
     }
 
-    /// Returns when there is room in memory for more; at once if the disk is no help, and after some seconds whatever
+    /// Returns when there is room in memory for more, with what is on the disk as well; at once if the disk is no help, and after some seconds whatever
     /// happens: then the oldest records make room.
     pub async fn room(&self) {
         let inner = &self.0;
         let relieved = async {
-            while inner.spool.memory_bytes() > inner.memory_bytes / 8 * 7 && !inner.board.spool.is_degraded() {
+            while inner.spool.at_risk_bytes() > inner.memory_bytes / 8 * 7 && !inner.board.spool.is_degraded() {
                 inner.relieved.notified().await;
             }
         };
@@ -160,7 +160,7 @@ impl Shared {
     }
 
     fn is_pressed(&self) -> bool {
-        self.0.spool.memory_bytes() > self.0.memory_bytes / 2
+        self.0.spool.at_risk_bytes() > self.0.memory_bytes / 2
     }
 
     async fn on_disk(&self, work: fn(&Spool<Disk>, Instant) -> Result<Synced, IoError>) {
@@ -396,6 +396,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use tempfile::TempDir;
+    use tokio::time::timeout;
     use tokio_util::sync::CancellationToken;
 
     use super::Shared;
@@ -405,14 +406,16 @@ mod tests {
     use crate::spool::{Bounds, Durability, Limits};
     use crate::status::board::Board;
 
+    const MIB: usize = 1 << 20;
+
     const LIMITS: Limits = Limits { records: NonZeroUsize::MAX, bytes: NonZeroUsize::MAX };
 
-    fn open(folder: &TempDir, memory_bytes: usize) -> (Shared, Arc<Board>) {
+    fn open(folder: &TempDir, memory_bytes: usize, durability: Durability) -> (Shared, Arc<Board>) {
         let board = Arc::new(Board::of(&["influxdb", "mirror_1"], Instant::now(), Timestamp::from_micros(0)));
         let bounds = Bounds {
             memory_bytes: NonZeroUsize::new(memory_bytes).unwrap(),
-            disk_bytes: NonZeroU64::new(1 << 20).unwrap(),
-            durability: Durability::Balanced,
+            disk_bytes: NonZeroU64::new(16 << 20).unwrap(),
+            durability,
         };
         (Shared::open(folder.path(), bounds, Arc::clone(&board)).unwrap(), board)
     }
@@ -424,7 +427,7 @@ mod tests {
     #[tokio::test]
     async fn a_waiting_reader_is_woken_by_a_record_that_came_before_or_after() {
         let folder = TempDir::new().unwrap();
-        let (spool, _) = open(&folder, 1 << 20);
+        let (spool, _) = open(&folder, MIB, Durability::Balanced);
         let reader = spool.reader(0);
         spool.append([record(b"a")]);
         reader.wait().await;
@@ -435,7 +438,7 @@ mod tests {
     #[tokio::test]
     async fn what_one_target_lacks_at_the_end_is_there_at_the_next_start_and_on_the_board() {
         let folder = TempDir::new().unwrap();
-        let (spool, board) = open(&folder, 1 << 20);
+        let (spool, board) = open(&folder, MIB, Durability::Balanced);
         spool.append([record(b"a"), record(b"b")]);
         assert_eq!((board.targets[0].books.held.get(), board.targets[1].books.held.get()), (2, 2));
         assert_eq!(spool.reader(0).release(0..=1).first(), Some(&(0..2)));
@@ -445,12 +448,31 @@ mod tests {
         assert_eq!(spool.abandon(), 0);
         drop(spool);
 
-        let (spool, board) = open(&folder, 1 << 20);
+        let (spool, board) = open(&folder, MIB, Durability::Balanced);
         let books = |at: usize| (board.targets[at].books.recovered.get(), board.targets[at].books.held.get());
         assert_eq!((books(0), books(1)), ((0, 0), (2, 2)));
         assert_eq!(board.targets[1].backlog.watermark.get(), Some(Timestamp::from_micros(7)));
         assert!(spool.reader(1).peek_live(LIMITS).is_none());
         assert_eq!(spool.reader(1).read_backlog(LIMITS).await.unwrap().unwrap().bytes(), b"ab");
+    }
+
+    #[tokio::test]
+    async fn in_strict_a_target_that_is_away_slows_nobody_down() {
+        let folder = TempDir::new().unwrap();
+        let (spool, board) = open(&folder, 64 << 10, Durability::Strict);
+        let work = async {
+            for id in 0..500 {
+                spool.append([record(&[b'x'; 1_000])]);
+                spool.room().await;
+                assert_eq!(spool.reader(0).release(id..=id).len(), 1);
+            }
+        };
+        tokio::select! {
+            () = spool.clone().keep(CancellationToken::new()) => unreachable!("nobody stops it"),
+            in_time = timeout(Duration::from_secs(4), work) => in_time.expect("it waits for nobody"),
+        }
+        let held = |at: usize| board.targets[at].books.held.get();
+        assert_eq!((held(0), held(1)), (0, 500), "nothing was lost by it");
     }
 
     #[tokio::test]

@@ -159,6 +159,25 @@ fn in_strict_what_is_on_the_disk_leaves_a_full_memory_without_a_loss() {
     assert_eq!(spool.held(MIRROR).lost, Lost { memory_full: 1, ..Lost::default() });
 }
 
+/// It once kept what a dead target lacked in memory until memory was full of it, and then synced each record by itself.
+#[test]
+fn in_strict_what_is_on_the_disk_leaves_half_of_memory_to_what_is_not() {
+    let cost = chunk::cost(1, text(10).len());
+    let (spool, _) = open(Simulated::new(), bounds(10 * cost, 64 << 20, Durability::Strict));
+    let now = Instant::now();
+    let _ = append(&spool, 10..19, now);
+    assert!(spool.is_due(now) && spool.is_full(INFLUX, limits(100)));
+    spool.sync(now).unwrap();
+    assert_eq!(live(&spool, INFLUX), list(5..9), "less than a half");
+    assert_eq!((backlog(&spool, MIRROR), spool.held(MIRROR).lost), (list(0..5), Lost::default()));
+    assert_eq!(spool.at_risk_bytes(), 0);
+    let _ = append(&spool, 20..24, now);
+    assert_eq!(spool.memory_bytes(), 8 * cost);
+    assert!(!spool.is_due(now) && !spool.is_full(INFLUX, limits(100)), "four are not a half");
+    assert_eq!(append(&spool, 24..30, now), 0, "there is room for ten");
+    assert_eq!((spool.memory_bytes(), spool.at_risk_bytes()), (10 * cost, 10 * cost));
+}
+
 #[test]
 fn at_the_limit_of_the_disk_the_oldest_file_goes_and_is_counted_for_those_who_lacked_it() {
     let storage = Simulated::new();
