@@ -191,24 +191,35 @@ impl Ledger {
 
     /// How long until something has to be done with the disk. `None`: not before something happens here.
     pub(super) fn due_in(&self, now: Instant) -> Option<Duration> {
-        let unsafe_ids = self.unsafe_ids();
-        let due = if self.has_unneeded_segments() || (!unsafe_ids.is_empty() && self.is_half_full()) {
-            Some(now)
-        } else {
-            let age = match self.bounds.durability {
-                Durability::Balanced => BALANCED_AGE,
-                Durability::Strict => STRICT_AGE,
-            };
-            let aged = (!unsafe_ids.is_empty()).then(|| self.front.arrived(unsafe_ids.start).unwrap_or(now) + age);
-            let noted = (!self.disk.is_empty()).then(|| self.noted_at.map_or(now, |at| at + NOTE));
-            [aged, noted].into_iter().flatten().min()
-        };
+        let noted = (!self.disk.is_empty()).then(|| self.noted_at.map_or(now, |at| at + NOTE));
+        let tidied = self.has_unneeded_segments().then_some(now);
+        let due = [self.writes_at(now), noted, tidied].into_iter().flatten().min();
         let due = match self.retry_at {
             Some(retry_at) => Some(due.map_or(retry_at, |due| due.max(retry_at))),
             None if self.degraded => Some(now),
             None => due,
         };
         due.map(|due| due.saturating_duration_since(now))
+    }
+
+    /// Whether it is time to write what is in memory alone. A disk that failed is tried with it.
+    pub(super) fn must_write(&self, now: Instant) -> bool {
+        self.degraded || self.retry_at.is_some() || self.writes_at(now).is_some_and(|at| at <= now)
+    }
+
+    fn writes_at(&self, now: Instant) -> Option<Instant> {
+        let ids = self.unsafe_ids();
+        if ids.is_empty() {
+            return None;
+        }
+        if self.is_half_full() {
+            return Some(now);
+        }
+        let age = match self.bounds.durability {
+            Durability::Balanced => BALANCED_AGE,
+            Durability::Strict => STRICT_AGE,
+        };
+        Some(self.front.arrived(ids.start).unwrap_or(now) + age)
     }
 
     /// What must be written so that nothing that a reader lacks is in memory alone.

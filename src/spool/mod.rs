@@ -318,6 +318,14 @@ impl<S: Storage> Spool<S> {
         self.finish(&mut writer, outcome, now)
     }
 
+    /// What [`Spool::is_due`] speaks of, and no more: a file to be removed is no reason to write what is live.
+    pub fn sync_due(&self, now: Instant) -> Result<Synced, IoError> {
+        let mut writer = self.writer();
+        let must_write = self.desk().ledger.must_write(now);
+        let outcome = if must_write { self.write_out(&mut writer) } else { Ok(0) };
+        self.finish(&mut writer, outcome, now)
+    }
+
     /// As [`Spool::sync`], and ends the file in good order. Records may still be appended and released; what they
     /// change is safe with the next call.
     pub fn close(&self, now: Instant) -> Result<Synced, IoError> {

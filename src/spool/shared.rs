@@ -135,7 +135,7 @@ impl Shared {
                     () = self.0.pressed.notified() => {}
                 }
                 if self.0.spool.is_due(Instant::now()) {
-                    self.on_disk(Spool::sync).await;
+                    self.on_disk(Spool::sync_due).await;
                 }
             }
             self.on_disk(Spool::close).await;
@@ -403,7 +403,7 @@ mod tests {
     use crate::model::fate::Dropped;
     use crate::model::record::Record;
     use crate::model::time::Timestamp;
-    use crate::spool::{Bounds, Durability, Limits};
+    use crate::spool::{Bounds, Durability, Limits, Spool};
     use crate::status::board::Board;
 
     const MIB: usize = 1 << 20;
@@ -433,6 +433,24 @@ mod tests {
         reader.wait().await;
         assert_eq!(reader.release(0..=0).len(), 1);
         let ((), ()) = tokio::join!(reader.wait(), async { spool.append([record(b"b")]) });
+    }
+
+    /// Seen before: while a backlog was drained, each file that was done with took the live records to the disk.
+    #[tokio::test]
+    async fn removing_files_leaves_live_records_in_memory() {
+        let folder = TempDir::new().unwrap();
+        let (spool, board) = open(&folder, 1 << 20, Durability::Balanced);
+        spool.append([record(b"a"), record(b"b")]);
+        spool.on_disk(Spool::sync).await;
+        spool.append([record(b"c")]);
+        for reader in [spool.reader(0), spool.reader(1)] {
+            assert_eq!(reader.release(0..=1).first(), Some(&(0..2)));
+        }
+        assert!(spool.0.spool.is_due(Instant::now()), "there is a file that nobody needs");
+        spool.on_disk(Spool::sync_due).await;
+        assert_eq!((spool.0.spool.disk_bytes(), board.targets[0].backlog.records.get()), (0, 0));
+        assert_eq!(spool.reader(0).peek_live(LIMITS).unwrap().bytes(), b"c");
+        assert!(!spool.0.spool.is_due(Instant::now()));
     }
 
     #[tokio::test]

@@ -204,8 +204,12 @@ impl World {
             }
             Step::Wait { millis } => {
                 self.now += Duration::from_millis(*millis);
-                if self.spool.is_due(self.now) {
-                    self.sync();
+                if self.spool.is_due(self.now) && self.spool.sync_due(self.now).is_ok() {
+                    self.compare();
+                    if (0..READERS.len()).all(|reader| self.spool.not_on_disk(reader) == 0) {
+                        self.safe = self.all_lacked();
+                    }
+                    assert!(!self.spool.is_due(self.now), "nothing is left to do");
                 }
             }
             Step::PeekLive { reader, records, bytes } => {
