@@ -17,7 +17,7 @@ fn ten_thousand_a_second_for_a_slow_database_do_not_fill_the_memory() {
     let mut story = Story::new("balanced");
     story.options["delivery"]["memory_megabytes"] = json!(8);
     story.options["delivery"]["batch_points"] = json!(1_000);
-    story.world.home.turn(|knobs| knobs.ledger = 200_000);
+    story.world.home.turn(|knobs| knobs.ledger = 300_000);
     story.world.database.is(Mood::Late(Duration::from_millis(400)));
     let mut service = story.start();
     let mut most = [0; 3];
