@@ -6,6 +6,7 @@
 
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,8 +45,10 @@ struct Inner {
     desks: Vec<Desk>,
     /// Memory fills up: the disk has to help.
     pressed: Notify,
-    /// The disk has helped.
+    /// The disk has helped, or a target took something.
     relieved: Notify,
+    /// It was waited for long enough: not again before the disk has answered.
+    gave_up: AtomicBool,
     board: Arc<Board>,
     /// Of the disk, by what it says.
     trouble: Mutex<Repeats<String>>,
@@ -85,6 +88,7 @@ impl Shared {
             desks: board.targets.iter().map(desk).collect(),
             pressed: Notify::new(),
             relieved: Notify::new(),
+            gave_up: AtomicBool::new(false),
             trouble: Mutex::default(),
             board,
         }));
@@ -121,7 +125,9 @@ impl Shared {
                 inner.relieved.notified().await;
             }
         };
-        let _ = timeout(PATIENCE, relieved).await;
+        if !inner.gave_up.load(Relaxed) && timeout(PATIENCE, relieved).await.is_err() {
+            inner.gave_up.store(true, Relaxed);
+        }
     }
 
     /// Keeps records on disk as the durability asks for, until `stop`; then brings everything there that is in memory.
@@ -176,6 +182,7 @@ impl Shared {
         }
         self.show_disk();
         (0..inner.desks.len()).for_each(|reader| self.show(reader));
+        inner.gave_up.store(false, Relaxed);
         inner.relieved.notify_one();
     }
 
@@ -368,6 +375,7 @@ impl Reader {
     pub fn release(&self, ids: RangeInclusive<u64>) -> Vec<Range<u64>> {
         let released = self.spool().release(self.reader, ids);
         self.shared.show(self.reader);
+        self.shared.0.relieved.notify_one();
         released
     }
 
@@ -474,6 +482,31 @@ mod tests {
         }
         let held = |at: usize| board.targets[at].books.held.get();
         assert_eq!((held(0), held(1)), (0, 500), "nothing was lost by it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_memory_is_waited_for_until_a_target_takes_something_or_once_for_some_seconds() {
+        let folder = TempDir::new().unwrap();
+        let (spool, _) = open(&folder, 4_000, Durability::Balanced);
+        for _ in 0..36 {
+            spool.append([record(&[b'x'; 50])]);
+        }
+        assert!(spool.0.spool.at_risk_bytes() > 3_500, "{}", spool.0.spool.at_risk_bytes());
+        let began = tokio::time::Instant::now();
+        let release = async {
+            tokio::task::yield_now().await;
+            [0, 1].map(|reader| spool.reader(reader).release(0..=19))
+        };
+        tokio::join!(spool.room(), release);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        for _ in 0..20 {
+            spool.append([record(&[b'x'; 50])]);
+        }
+        for _ in 0..3 {
+            spool.room().await;
+        }
+        let waited = began.elapsed();
+        assert!(waited > Duration::from_secs(4) && waited < Duration::from_secs(6), "{waited:?}");
     }
 
     #[tokio::test]
