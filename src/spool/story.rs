@@ -273,6 +273,26 @@ fn a_full_disk_is_emptied_though_it_takes_no_note() {
 }
 
 #[test]
+fn a_full_disk_is_emptied_though_it_takes_no_record() {
+    for (kind, bounds) in [(ErrorKind::StorageFull, balanced()), (ErrorKind::QuotaExceeded, strict())] {
+        let storage = Simulated::new();
+        let (spool, _) = open(storage.clone(), bounds);
+        let now = Instant::now();
+        let _ = append(&spool, 0..10, now);
+        spool.sync(now).unwrap();
+        release(&spool, 0..10);
+        let _ = append(&spool, 10..20, now);
+        storage.fail_next(Operation::Write, kind);
+        storage.fail_next(Operation::Replace, kind);
+        assert_eq!(spool.sync(now).unwrap_err().operation, fault::Operation::Write);
+        assert!(segments(&storage).is_empty() && spool.disk_use().degraded, "{kind:?}");
+        spool.sync(now + Duration::from_secs(5)).unwrap();
+        drop(spool);
+        assert_eq!(backlog(&open(storage, bounds).0, MIRROR), list(10..20));
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_removed_is_told_and_does_not_mean_that_records_are_in_danger() {
     let (storage, spool) = with_backlog(0..10);
     release(&spool, 0..10);
