@@ -16,10 +16,7 @@ use super::pending::Pending;
 use super::state::{ReaderState, State};
 use super::{Appended, Bounds, Durability, Held, Limits, Lost, chunk};
 
-/// In `balanced`: how long a reader may lack a record before it goes to the disk.
-const BALANCED_AGE: Duration = Duration::from_secs(5);
-
-/// In `strict`: the same for every record. It leaves a quarter of a second for the disk.
+/// In `strict`: how old any record may become before it goes to the disk. It leaves a quarter of a second for the disk.
 const STRICT_AGE: Duration = Duration::from_millis(750);
 
 /// How long the disk is left alone after it failed.
@@ -196,7 +193,7 @@ impl Ledger {
             Some(now)
         } else {
             let age = match self.bounds.durability {
-                Durability::Balanced => BALANCED_AGE,
+                Durability::Balanced => self.bounds.age,
                 Durability::Strict => STRICT_AGE,
             };
             let aged = (!unsafe_ids.is_empty()).then(|| self.front.arrived(unsafe_ids.start).unwrap_or(now) + age);

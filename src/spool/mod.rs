@@ -58,7 +58,7 @@ pub type Reader = usize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
-    /// When a reader has lacked them for five seconds, when memory is half full, or at the end.
+    /// When a reader has lacked them for longer than [`Bounds::age`], when memory is half full, or at the end.
     Balanced,
     /// All of them, within a second.
     Strict,
@@ -69,6 +69,8 @@ pub struct Bounds {
     pub memory_bytes: NonZeroUsize,
     pub disk_bytes: NonZeroU64,
     pub durability: Durability,
+    /// In [`Durability::Balanced`]: how long a reader may lack a record before it goes to the disk.
+    pub age: Duration,
 }
 
 /// How much a reader takes at once. The first record is given whatever its size.

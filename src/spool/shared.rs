@@ -425,6 +425,7 @@ mod tests {
             memory_bytes: NonZeroUsize::new(memory_bytes).unwrap(),
             disk_bytes: NonZeroU64::new(16 << 20).unwrap(),
             durability,
+            age: Duration::from_secs(5),
         };
         (Shared::open(folder.path(), bounds, Arc::clone(&board)).unwrap(), board)
     }
@@ -516,8 +517,13 @@ mod tests {
         std::fs::write(folder.path().join("spool"), "").unwrap();
         let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
         let memory_bytes = NonZeroUsize::new(4_000).unwrap();
-        let bounds = Bounds { memory_bytes, disk_bytes: NonZeroU64::MAX, durability: Durability::Balanced };
-        let spool = Shared::open(&folder.path().join("spool"), bounds, Arc::clone(&board)).unwrap();
+        let bounds = Bounds {
+            memory_bytes,
+            disk_bytes: NonZeroU64::MAX,
+            durability: Durability::Balanced,
+            age: Duration::from_secs(5),
+        };
+        let spool = Shared::open(&folder.path().join("spool"), bounds, &["influxdb"], Arc::clone(&board)).unwrap();
         assert!(board.spool.is_degraded());
         for _ in 0..100 {
             spool.append([record(&[b'x'; 100])]);

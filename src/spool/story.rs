@@ -18,7 +18,12 @@ const INFLUX: Reader = 0;
 const MIRROR: Reader = 1;
 
 fn bounds(memory: usize, disk: u64, durability: Durability) -> Bounds {
-    Bounds { memory_bytes: NonZeroUsize::new(memory).unwrap(), disk_bytes: NonZeroU64::new(disk).unwrap(), durability }
+    Bounds {
+        memory_bytes: NonZeroUsize::new(memory).unwrap(),
+        disk_bytes: NonZeroU64::new(disk).unwrap(),
+        durability,
+        age: Duration::from_secs(5),
+    }
 }
 
 fn balanced() -> Bounds {

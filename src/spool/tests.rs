@@ -23,7 +23,12 @@ const READERS: [&str; 2] = ["influxdb", "mirror_1"];
 const ROOM: Bounds = bounds(64 << 20, 64 << 20, Durability::Balanced);
 
 const fn bounds(memory: usize, disk: u64, durability: Durability) -> Bounds {
-    Bounds { memory_bytes: NonZeroUsize::new(memory).unwrap(), disk_bytes: NonZeroU64::new(disk).unwrap(), durability }
+    Bounds {
+        memory_bytes: NonZeroUsize::new(memory).unwrap(),
+        disk_bytes: NonZeroU64::new(disk).unwrap(),
+        durability,
+        age: Duration::from_secs(5),
+    }
 }
 
 fn limits(records: usize, bytes: usize) -> Limits {
