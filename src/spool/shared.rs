@@ -72,10 +72,12 @@ pub struct Reader {
 }
 
 impl Shared {
-    /// Opens the folder, and finds what an earlier run left. One reader for each target of the board.
-    pub fn open(folder: &Path, bounds: Bounds, board: Arc<Board>) -> Result<Self, OpenError> {
-        let names: Vec<&str> = board.targets.iter().map(|target| target.name.as_str()).collect();
-        let (spool, recovered) = Spool::open(Disk::new(folder), bounds, &names)?;
+    /// Opens the folder, and finds what an earlier run left. One reader for each target of the board; `keys` say in the
+    /// same order as whom the spool knows them from run to run.
+    pub fn open(folder: &Path, bounds: Bounds, keys: &[impl AsRef<str>], board: Arc<Board>) -> Result<Self, OpenError> {
+        assert_eq!(keys.len(), board.targets.len(), "each target has a key");
+        let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
+        let (spool, recovered) = Spool::open(Disk::new(folder), bounds, &keys)?;
         let desk = |target: &Arc<TargetBoard>| Desk {
             arrived: Notify::new(),
             target: Arc::clone(target),
@@ -427,7 +429,7 @@ mod tests {
             durability,
             age: Duration::from_secs(5),
         };
-        (Shared::open(folder.path(), bounds, Arc::clone(&board)).unwrap(), board)
+        (Shared::open(folder.path(), bounds, &["influxdb", "http://mirror"], Arc::clone(&board)).unwrap(), board)
     }
 
     fn record(bytes: &[u8]) -> Record<'_> {
@@ -508,6 +510,31 @@ mod tests {
         }
         let waited = began.elapsed();
         assert!(waited > Duration::from_secs(4) && waited < Duration::from_secs(6), "{waited:?}");
+    }
+
+    #[tokio::test]
+    async fn a_mirror_keeps_what_waits_for_it_when_another_one_before_it_is_removed() {
+        let folder = TempDir::new().unwrap();
+        let open = |targets: &[&str], keys: &[&str]| {
+            let board = Arc::new(Board::of(targets, Instant::now(), Timestamp::from_micros(0)));
+            let bounds = Bounds {
+                memory_bytes: NonZeroUsize::new(MIB).unwrap(),
+                disk_bytes: NonZeroU64::new(16 << 20).unwrap(),
+                durability: Durability::Balanced,
+                age: Duration::from_secs(5),
+            };
+            (Shared::open(folder.path(), bounds, keys, Arc::clone(&board)).unwrap(), board)
+        };
+        let (spool, _) = open(&["influxdb", "mirror_1", "mirror_2"], &["influxdb", "http://a", "http://b"]);
+        spool.append([record(b"a"), record(b"b"), record(b"c")]);
+        let _ = spool.reader(2).release(0..=1);
+        let stop = CancellationToken::new();
+        stop.cancel();
+        spool.clone().keep(stop).await;
+        drop(spool);
+        let (spool, board) = open(&["influxdb", "mirror_1"], &["influxdb", "http://b"]);
+        assert_eq!([0, 1].map(|at: usize| board.targets[at].books.held.get()), [3, 1]);
+        assert_eq!(spool.reader(1).peek_backlog(LIMITS).await.unwrap().bytes(), b"c");
     }
 
     #[tokio::test]
