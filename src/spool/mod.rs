@@ -107,6 +107,16 @@ pub struct Lost {
     pub damaged: u64,
 }
 
+/// What was read from the disk.
+#[derive(Debug, Default)]
+pub struct Peeked {
+    pub batch: Option<Batch>,
+    /// Something before its end cannot be read now.
+    pub left_out: bool,
+    /// Why, if that was found out just now.
+    pub error: Option<IoError>,
+}
+
 /// What a sync brought to the disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Synced {
@@ -192,41 +202,38 @@ impl<S: Storage> Spool<S> {
     }
 
     /// A copy of the oldest records on the disk alone that the reader lacks; they stay. Records that turn out to be
-    /// damaged or gone are taken from all readers and counted in [`Lost::damaged`].
-    ///
-    /// # Errors
-    /// The disk may do it at another time. After a while the part that cannot be read counts as damaged.
-    pub fn peek_backlog(&self, reader: Reader, limits: Limits) -> Result<Option<Batch>, IoError> {
+    /// damaged or gone are taken from all readers and counted in [`Lost::damaged`]. A file that cannot be read is left out,
+    /// and tried again; after five minutes it counts as damaged.
+    pub fn peek_backlog(&self, reader: Reader, limits: Limits, now: Instant) -> Peeked {
         let mut writer = self.writer();
         let mut batch = Batch::default();
+        let mut peeked = Peeked::default();
         let mut from = 0;
         loop {
             let Some(wanted) = self.desk().ledger.backlog_from(reader, from) else { break };
-            let look = match writer.log.read(reader, wanted, limits, &mut batch) {
-                Ok(look) => look,
-                Err(error) => {
-                    self.desk().count(&error);
-                    if batch.is_empty() {
-                        return Err(error);
-                    }
-                    break;
-                }
-            };
-            for ids in look.missing {
+            let look = writer.log.read(reader, wanted, limits, &mut batch, now);
+            {
                 let mut desk = self.desk();
-                desk.disk.corrupt_records += desk.ledger.lose(ids, Loss::Damaged);
+                for ids in look.missing {
+                    desk.disk.corrupt_records += desk.ledger.lose(ids, Loss::Damaged);
+                }
+                if let Some(error) = look.error {
+                    desk.count(&error);
+                    peeked.error = Some(error);
+                }
             }
+            peeked.left_out |= look.left_out;
             from = look.through;
             // An empty batch is full of nothing: something could not be read, and the next attempt says what.
             if look.full && !batch.is_empty() {
                 break;
             }
         }
-        if batch.is_empty() {
-            return Ok(None);
+        if !batch.is_empty() {
+            self.desk().ledger.learn_time(reader, batch.id(0), batch.get(0).time);
+            peeked.batch = Some(batch);
         }
-        self.desk().ledger.learn_time(reader, batch.id(0), batch.get(0).time);
-        Ok(Some(batch))
+        peeked
     }
 
     /// The reader needs these no longer. Returns those that it lacked until now: fewer, if some had to make room in the

@@ -50,7 +50,7 @@ struct Inner {
     /// It was waited for long enough: not again before the disk has answered.
     gave_up: AtomicBool,
     board: Arc<Board>,
-    /// Of the disk, by what it says.
+    /// Of the disk that takes records, by what it says.
     trouble: Mutex<Repeats<String>>,
 }
 
@@ -62,6 +62,8 @@ struct Desk {
     shown: Mutex<Lost>,
     /// Records that went, by the reason that is told.
     losses: Mutex<Repeats<Dropped>>,
+    /// What the disk says when it does not give records back.
+    unreadable: Mutex<Repeats<String>>,
 }
 
 /// The spool as one target sees it. For one task at a time.
@@ -83,6 +85,7 @@ impl Shared {
             target: Arc::clone(target),
             shown: Mutex::default(),
             losses: Mutex::default(),
+            unreadable: Mutex::default(),
         };
         let shared = Self(Arc::new(Inner {
             spool,
@@ -288,6 +291,28 @@ impl Shared {
 }
 
 impl Desk {
+    fn tell_unreadable(&self, error: &IoError) {
+        let name = &self.target.name;
+        match lock(&self.unreadable).failed(error.to_string(), Instant::now()) {
+            Worth::First => error!(
+                target_name = name,
+                "{name}: {error}: what waits there is tried again for five minutes, and the rest is sent"
+            ),
+            Worth::Again { failures, lasts } => {
+                let minutes = lasts.as_secs() / 60;
+                warn!(target_name = name, "{name}: still {error}, {failures} times in {minutes} min");
+            }
+            Worth::Nothing => {}
+        }
+    }
+
+    fn tell_readable(&self) {
+        let name = &self.target.name;
+        if let Some(Ended { failures, .. }) = lock(&self.unreadable).recovered(Instant::now()) {
+            info!(target_name = name, "{name}: what waits on disk can be read again, after {failures} failures");
+        }
+    }
+
     /// Once in ten minutes: at the limit each record makes another one go.
     fn tell_loss(&self, reason: Dropped, count: u64) {
         let name = &self.target.name;
@@ -352,18 +377,17 @@ impl Reader {
     /// `None`: there is nothing that can be read now. What is damaged is counted, and a disk that does not answer is told.
     pub async fn peek_backlog(&self, limits: Limits) -> Option<Batch> {
         let this = self.clone();
-        let peeked = spawn_blocking(move || this.spool().peek_backlog(this.reader, limits)).await;
+        let peeked = spawn_blocking(move || this.spool().peek_backlog(this.reader, limits, Instant::now())).await;
         let peeked = peeked.expect("the spool does not panic");
         // Before what was lost by it: whoever sees that can see why.
         self.shared.show_disk();
         self.shared.show(self.reader);
-        match peeked {
-            Ok(batch) => batch,
-            Err(err) => {
-                self.shared.failed(&err);
-                None
-            }
+        match &peeked.error {
+            Some(error) => self.desk().tell_unreadable(error),
+            None if !peeked.left_out && peeked.batch.is_some() => self.desk().tell_readable(),
+            None => {}
         }
+        peeked.batch
     }
 
     /// Those of these ids that the target still lacks.

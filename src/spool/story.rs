@@ -76,7 +76,7 @@ fn live<S: Storage>(spool: &Spool<S>, reader: Reader) -> Vec<u64> {
 }
 
 fn backlog<S: Storage>(spool: &Spool<S>, reader: Reader) -> Vec<u64> {
-    ids(spool.peek_backlog(reader, limits(1_000_000)).unwrap())
+    ids(spool.peek_backlog(reader, limits(1_000_000), Instant::now()).batch)
 }
 
 fn release<S: Storage>(spool: &Spool<S>, ids: Range<u64>) {
@@ -448,7 +448,7 @@ fn ids_are_not_used_again_after_everything_was_taken() {
 fn sizes_are_right_after_taking_parts_and_opening_again() {
     let (storage, spool) = with_backlog(0..1_000);
     for first in (0..900).step_by(90) {
-        let batch = spool.peek_backlog(INFLUX, limits(90)).unwrap();
+        let batch = spool.peek_backlog(INFLUX, limits(90), Instant::now()).batch;
         assert_eq!(ids(batch), list(first..first + 90));
         let _ = spool.release(INFLUX, first..=first + 89);
     }
@@ -535,19 +535,37 @@ fn a_segment_that_cannot_be_read_now_is_read_later_or_given_up_at_last() {
     let (spool, recovered) = open(storage.clone(), balanced());
     assert!(matches!(recovered.findings[..], [Finding::Unreadable { .. }]), "{:?}", recovered.findings);
     assert_eq!(recovered.readers[INFLUX].records, 10);
-    for attempt in 1..10 {
-        storage.fail_next(Operation::Read, ErrorKind::Other);
-        let error = spool.peek_backlog(INFLUX, limits(5)).unwrap_err();
-        assert_eq!(error.operation, fault::Operation::Read, "attempt {attempt}");
+    let start = Instant::now();
+    let peek = |seconds, failing: Option<Operation>| {
+        failing.inspect(|operation| storage.fail_next(*operation, ErrorKind::Other));
+        let peeked = spool.peek_backlog(INFLUX, limits(5), start + Duration::from_secs(seconds));
+        (ids(peeked.batch), peeked.left_out, peeked.error.map(|error| error.operation))
+    };
+    assert_eq!(peek(0, Some(Operation::Read)), (vec![], true, Some(fault::Operation::Read)));
+    assert_eq!(peek(4, None), (vec![], true, None), "it is left alone for a while");
+    assert_eq!(peek(5, None), (list(0..5), false, None), "it can be read again");
+    for seconds in (10..310).step_by(10) {
+        assert_eq!(peek(seconds, Some(Operation::Open)), (vec![], true, Some(fault::Operation::Open)), "{seconds}");
     }
-    assert_eq!(ids(spool.peek_backlog(INFLUX, limits(5)).unwrap()), list(0..5), "it can be read again");
-    for _ in 1..10 {
-        storage.fail_next(Operation::Read, ErrorKind::Other);
-        spool.peek_backlog(INFLUX, limits(5)).unwrap_err();
-    }
+    assert_eq!(spool.held(INFLUX).records, 10, "not yet");
+    assert_eq!(peek(310, Some(Operation::Open)), (vec![], false, Some(fault::Operation::Open)));
+    assert_eq!((spool.held(INFLUX).records, spool.held(INFLUX).lost.damaged), (0, 10));
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_holds_up_neither_those_after_it_nor_another_reader() {
+    let (storage, spool) = with_backlog(0..10);
+    let now = Instant::now();
+    spool.close(now).unwrap();
+    let _ = append(&spool, 10..20, now);
+    spool.close(now).unwrap();
     storage.fail_next(Operation::Read, ErrorKind::Other);
-    assert_eq!(backlog(&spool, INFLUX), list(0..0));
-    assert_eq!(spool.held(INFLUX).lost.damaged, 10);
+    let peeked = spool.peek_backlog(INFLUX, limits(100), now);
+    assert!(peeked.left_out && peeked.error.is_some());
+    assert_eq!(ids(peeked.batch), list(10..20));
+    assert_eq!(backlog(&spool, MIRROR), list(0..20));
+    let later = spool.peek_backlog(INFLUX, limits(100), now + Duration::from_secs(5));
+    assert_eq!(ids(later.batch), list(0..20));
 }
 
 #[test]
@@ -628,7 +646,7 @@ fn the_oldest_record_is_known_on_the_disk_and_in_memory() {
     assert_eq!(spool.held(INFLUX).oldest, Some(time(3)));
     let _ = append(&spool, 10..12, now);
     let _ = spool.release(INFLUX, 0..=1);
-    let _ = spool.peek_backlog(INFLUX, limits(1)).unwrap();
+    let _ = spool.peek_backlog(INFLUX, limits(1), Instant::now()).batch;
     assert_eq!(spool.held(INFLUX).oldest, Some(time(5)), "the third one on the disk");
     assert_eq!(spool.live_waits_since(INFLUX), Some(now));
     let _ = spool.release(INFLUX, 0..=7);
@@ -664,7 +682,7 @@ fn a_real_folder_keeps_what_a_simulated_one_keeps() {
     drop(spool);
     let (spool, recovered) = open(disk.clone(), balanced());
     assert_eq!(recovered.findings, []);
-    let batch = spool.peek_backlog(INFLUX, limits(100_000)).unwrap().unwrap();
+    let batch = spool.peek_backlog(INFLUX, limits(100_000), Instant::now()).batch.unwrap();
     assert!((0..100_000).all(|at| batch.get(at).bytes == text(at as u64)));
     release(&spool, 0..100_000);
     spool.sync(Instant::now()).unwrap();

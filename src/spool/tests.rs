@@ -265,14 +265,15 @@ impl World {
     }
 
     fn peek_backlog(&mut self, reader: usize, limits: Limits) {
-        let peeked = self.spool.peek_backlog(reader, limits);
+        let peeked = self.spool.peek_backlog(reader, limits, self.now);
         self.compare();
-        let Ok(batch) = peeked else {
-            self.seen[reader].clear();
-            return;
-        };
-        let expected: Vec<u64> = self.lacks[reader].range(..self.memory_start()).copied().collect();
-        self.see(reader, batch, &expected, limits);
+        let mut expected: Vec<u64> = self.lacks[reader].range(..self.memory_start()).copied().collect();
+        if peeked.left_out {
+            let given: BTreeSet<u64> =
+                peeked.batch.iter().flat_map(|batch| (0..batch.len()).map(|at| batch.id(at))).collect();
+            expected.retain(|id| given.contains(id));
+        }
+        self.see(reader, peeked.batch, &expected, limits);
     }
 
     /// A batch must be the first of what is lacked, byte for byte. A failing disk may make it shorter.
@@ -429,6 +430,8 @@ impl World {
         self.storage.heal();
         for reader in 0..READERS.len() {
             while !self.lacks[reader].is_empty() {
+                // What could not be read is tried again after a while.
+                self.now += Duration::from_secs(5);
                 self.peek_backlog(reader, limits(50, 10_000));
                 if self.seen[reader].is_empty() {
                     self.take(&Step::PeekLive { reader, records: 50, bytes: 10_000 });
