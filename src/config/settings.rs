@@ -85,7 +85,8 @@ impl Target {
     #[must_use]
     pub fn identity(&self) -> String {
         let server = match self {
-            Self::Archive(folder) => return format!("file://{}", folder.display()),
+            // Without a slash at the end, which means nothing.
+            Self::Archive(folder) => return format!("file://{}", folder.components().collect::<PathBuf>().display()),
             Self::Server(server) => server,
         };
         let url = &server.url;
