@@ -6,7 +6,8 @@
 //!
 //! - Nothing that was synced and is not damaged is lost but by the limit of the disk, oldest first. Every loss is counted
 //!   for each reader that lacked the record.
-//! - A crash, a damaged or a missing file costs what was in it and nothing else; it always opens again.
+//! - A crash, a damaged or a missing file costs what was in it and nothing else, and it opens again. It does not where the
+//!   folder cannot be listed or is of a newer version: to go on would mean to write over what is there.
 //! - A record is given back as it came, or not at all.
 //! - It may be given again after a crash, because what was taken is not noted at once.
 //! - [`Spool::append`], [`Spool::peek_live`] and [`Spool::release`] never wait for the disk. [`Spool::sync`],
