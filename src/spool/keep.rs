@@ -42,7 +42,7 @@ impl<S: Storage> Spool<S> {
 
     fn expire_oldest(&self, writer: &mut Writer<S>) -> Result<(), IoError> {
         let Some(ids) = writer.log.segments().next().map(|segment| segment.ids.clone()) else { return Ok(()) };
-        self.desk().ledger.lose(ids, Loss::SpoolFull);
+        self.desk().ledger.expire(ids);
         // On a full disk the note may fail. The room is needed all the same.
         if let Err(error) = self.note(writer) {
             self.desk().count(&error);

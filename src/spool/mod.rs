@@ -165,6 +165,7 @@ impl<S: Storage> Spool<S> {
                 None
             }
         };
+        let torn = findings.iter().filter(|finding| matches!(finding, Finding::Torn { .. })).count() as u64;
         let mut recovered = Recovered { findings, ..Recovered::default() };
         let on_disk: Vec<Range<u64>> = segments.iter().map(|segment| segment.ids.clone()).collect();
         let mut ledgers = Vec::new();
@@ -180,12 +181,14 @@ impl<S: Storage> Spool<S> {
                 recovered.dropped_readers.push((name.clone(), found.records));
             }
         }
+        // Readers mostly lack the same.
+        let missing = recovered.readers.iter().map(|found| found.missing).max().unwrap_or_default();
         let segments_now = segments.iter().cloned().collect();
         let ledger = Ledger::new(bounds, ledgers, next_id, segments_now);
         let log = Log::new(storage, segments, bounds.disk_bytes.get(), readers.len());
         let spool = Self {
             log: Mutex::new(Writer { log, noted: None }),
-            desk: Mutex::new(Desk { ledger, disk: DiskUse::default() }),
+            desk: Mutex::new(Desk { ledger, disk: DiskUse { corrupt_records: torn + missing, ..DiskUse::default() } }),
         };
         spool.tidy_up(&useless, &mut recovered);
         Ok((spool, recovered))
@@ -251,12 +254,16 @@ impl<S: Storage> Spool<S> {
         desk.ledger.reader(reader).pending.within(*ids.start()..ids.end().saturating_add(1)).collect()
     }
 
-    /// How many records the reader lacks that are in memory alone.
+    /// What each reader lacks, and how many of these records are in memory alone.
     #[must_use]
-    pub fn not_on_disk(&self, reader: Reader) -> u64 {
+    pub fn not_on_disk(&self) -> Vec<(Held, u64)> {
         let desk = self.desk();
-        let ids = desk.ledger.unsafe_ids();
-        desk.ledger.reader(reader).pending.count(ids)
+        let in_memory_alone = [desk.ledger.expired_ids(), desk.ledger.unsafe_ids()];
+        let count = |reader| {
+            let pending = &desk.ledger.reader(reader).pending;
+            in_memory_alone.iter().map(|ids| pending.count(ids.clone())).sum()
+        };
+        (0..desk.ledger.readers()).map(|reader| (desk.ledger.held(reader), count(reader))).collect()
     }
 
     #[must_use]
@@ -300,8 +307,8 @@ impl<S: Storage> Spool<S> {
         DiskUse { degraded: desk.ledger.is_degraded(), ..desk.disk }
     }
 
-    /// The time of the newest record such that it and all before it are with the reader, on the disk, or counted as
-    /// lost.
+    /// The time of the newest record such that it and all before it are with the reader, set aside, on the disk, or counted
+    /// as lost. It never goes back.
     #[must_use]
     pub fn watermark(&self, reader: Reader) -> Option<Timestamp> {
         self.desk().ledger.reader(reader).watermark
@@ -336,6 +343,11 @@ impl<S: Storage> Spool<S> {
         let closed = writer.log.close_segment();
         let outcome = written.and_then(|records| closed.map(|()| records));
         let synced = self.finish(&mut writer, outcome, now);
+        {
+            let mut desk = self.desk();
+            let expired = desk.ledger.expired_ids();
+            desk.ledger.lose(expired, Loss::SpoolFull);
+        }
         self.note(&mut writer)?;
         synced
     }

@@ -1,8 +1,8 @@
 //! One spool between the task that fills it, the tasks that empty it, and the one that keeps it on disk.
 //!
 //! Whoever appends or takes what is in memory waits for nobody. What needs the disk is done on threads that may block.
-//! The board shows what is held and dropped; it is told under the same lock, so that the books balance at every moment at
-//! which nothing is being shaped.
+//! The board shows what is held and dropped. It is told right after each change, so that the books balance whenever
+//! nothing is on its way; for an instant in between they do not.
 
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
@@ -159,11 +159,10 @@ impl Shared {
     #[must_use]
     pub fn abandon(&self) -> u64 {
         let mut most = 0;
-        for (reader, desk) in self.0.desks.iter().enumerate() {
-            let Held { records, backlog_records, .. } = self.0.spool.held(reader);
-            let lost = self.0.spool.not_on_disk(reader);
+        for (desk, (held, lost)) in self.0.desks.iter().zip(self.0.spool.not_on_disk()) {
+            let Held { records, backlog_records, .. } = held;
             desk.target.books.dropped.add(Dropped::Stopped, lost);
-            desk.target.books.held.set(records - lost);
+            desk.target.books.held.set(records.saturating_sub(lost));
             desk.target.backlog.records.set(backlog_records);
             most = most.max(lost);
         }

@@ -184,6 +184,56 @@ fn in_strict_what_is_on_the_disk_leaves_half_of_memory_to_what_is_not() {
 }
 
 #[test]
+fn in_strict_what_the_disk_had_to_give_up_is_still_given_from_memory_until_that_is_full() {
+    let cost = chunk::cost(1, text(10_000).len());
+    let storage = Simulated::new();
+    let (spool, _) = open(storage.clone(), bounds(10_000 * cost, 100_000, Durability::Strict));
+    let now = Instant::now();
+    let _ = append(&spool, 10_000..14_000, now);
+    spool.sync(now).unwrap();
+    assert!(spool.disk_bytes() <= 100_000);
+    assert_eq!((spool.held(MIRROR).lost, live(&spool, MIRROR)), (Lost::default(), list(0..4_000)));
+    assert!(!spool.is_due(now) && spool.at_risk_bytes() == 0);
+    let _ = append(&spool, 10_000..16_500, now);
+    let held = spool.held(MIRROR);
+    assert!(held.lost.spool_full >= 500 && held.lost.memory_full == 0, "{:?}", held.lost);
+    assert_eq!(held.records + held.lost.spool_full, 10_500);
+    // At the end, what is in memory alone is counted, and what is on the disk is there the next time.
+    spool.close(now).unwrap();
+    let held = spool.held(MIRROR);
+    assert_eq!(held.records + held.lost.spool_full, 10_500);
+    drop(spool);
+    let (spool, recovered) = open(storage, strict());
+    assert_eq!(recovered.readers[MIRROR], RecoveredReader { records: held.records, missing: 0 });
+    assert_eq!(backlog(&spool, MIRROR).len() as u64, held.records);
+}
+
+/// A record that never fits once made the service sync for ever.
+#[test]
+fn a_record_that_is_too_large_for_the_disk_is_counted_and_leaves_nothing_to_do() {
+    let (spool, _) = open(Simulated::new(), bounds(64 << 20, 100_000, Durability::Strict));
+    let now = Instant::now();
+    let _ = append(&spool, 0..3, now);
+    let large = vec![b'x'; 200_000];
+    let _ = spool.append([Record { time: time(3), context: None, bytes: &large }], now);
+    spool.sync(now).unwrap();
+    assert_eq!((live(&spool, INFLUX), spool.held(INFLUX).lost.spool_full), (list(0..3), 1));
+    spool.sync(now + Duration::from_secs(1)).unwrap();
+    assert!(!spool.is_due(now + Duration::from_secs(2)));
+}
+
+#[test]
+fn the_watermark_does_not_go_back_when_the_times_of_events_do() {
+    let (spool, _) = open(Simulated::new(), balanced());
+    let now = Instant::now();
+    for (id, taken) in [(7, 0..=0), (5, 1..=1)] {
+        let _ = append(&spool, id..id + 1, now);
+        let _ = spool.release(INFLUX, taken);
+        assert_eq!(spool.watermark(INFLUX), Some(time(7)));
+    }
+}
+
+#[test]
 fn at_the_limit_of_the_disk_the_oldest_file_goes_and_is_counted_for_those_who_lacked_it() {
     let storage = Simulated::new();
     let (spool, _) = open(storage.clone(), bounds(64 << 20, 300_000, Durability::Balanced));
@@ -380,6 +430,8 @@ fn a_torn_write_at_every_byte_of_the_last_record_costs_that_record() {
         storage.put(state::NAME, &note);
         let (spool, recovered) = open(storage.clone(), balanced());
         assert_eq!((backlog(&spool, INFLUX), recovered.readers[INFLUX].missing), (list(0..4), 1), "cut at {cut}");
+        let torn = recovered.findings.iter().filter(|finding| matches!(finding, Finding::Torn { .. })).count() as u64;
+        assert_eq!(spool.disk_use().corrupt_records, 1 + torn, "the record, and the end that is none");
     }
 }
 

@@ -204,7 +204,7 @@ impl World {
             Step::Sync => self.sync(),
             Step::Close => {
                 if self.spool.close(self.now).is_ok() {
-                    self.safe = self.all_lacked();
+                    self.safe = self.all_on_disk();
                 }
             }
             Step::Wait { millis } => {
@@ -259,7 +259,7 @@ impl World {
             assert!(synced.records == 0 || self.spool.disk_bytes() <= self.bounds.disk_bytes.get());
             // What was lost by that is not among it.
             self.compare();
-            self.safe = self.all_lacked();
+            self.safe = self.all_on_disk();
             assert!(!self.spool.is_due(self.now), "nothing is left to do");
         }
     }
@@ -312,7 +312,7 @@ impl World {
         let closed = matches!(how, How::Closed) && self.spool.close(self.now).is_ok();
         if closed {
             self.compare();
-            self.safe = self.all_lacked();
+            self.safe = self.all_on_disk();
         }
         if let How::PowerCut(unsynced) = how {
             self.storage.cut_power(unsynced);
@@ -337,7 +337,7 @@ impl World {
             assert!(held.iter().all(|id| self.serials.contains_key(id)), "nobody invents records");
             self.lacks[reader] = held;
         }
-        self.safe = self.all_lacked();
+        self.safe = self.all_on_disk();
         assert_eq!(self.memory_start(), self.next_id(), "all is on the disk");
     }
 
@@ -405,6 +405,8 @@ impl World {
             }
             self.lacks[reader] = held;
         }
+        let expired = self.spool.desk().ledger.expired_ids();
+        self.safe.retain(|id| !expired.contains(id));
         assert!(self.spool.memory_bytes() <= self.bounds.memory_bytes.get());
     }
 
@@ -415,6 +417,12 @@ impl World {
 
     fn all_lacked(&self) -> BTreeSet<u64> {
         self.lacks.iter().flatten().copied().collect()
+    }
+
+    /// After a sync: of what is lacked, all but what the disk had to give up and memory still has.
+    fn all_on_disk(&self) -> BTreeSet<u64> {
+        let expired = self.spool.desk().ledger.expired_ids();
+        self.all_lacked().into_iter().filter(|id| !expired.contains(id)).collect()
     }
 
     fn memory_start(&self) -> u64 {
