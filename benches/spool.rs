@@ -4,7 +4,7 @@
 //! `target`.
 
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
@@ -75,7 +75,7 @@ fn take_backlog(bencher: Bencher) {
         })
         .bench_local_values(|()| {
             let mut taken = 0;
-            while let Some(batch) = spool.peek_backlog(0, BATCH).expect("the disk works") {
+            while let Some(batch) = spool.peek_backlog(0, BATCH, Instant::now()).batch {
                 taken += black_box(&batch).len();
                 let _ = spool.release(0, batch.id(0)..=batch.id(batch.len() - 1));
             }
@@ -89,6 +89,7 @@ fn open(durability: Durability) -> (TempDir, Spool<Disk>) {
         memory_bytes: NonZeroUsize::new(256 << 20).expect("not zero"),
         disk_bytes: NonZeroU64::new(1 << 30).expect("not zero"),
         durability,
+        age: Duration::from_secs(6),
     };
     let opened = Spool::open(Disk::new(folder.path()), bounds, &["influxdb"]);
     (folder, opened.expect("an empty folder can be opened").0)

@@ -108,9 +108,10 @@ fn report(failure: &anyhow::Error) -> Exit {
         return Exit::Options;
     }
     // The options read well and still cannot be used, such as a certificate that is none.
-    let exit = if failure.is::<UnusableTarget>() || failure.is::<opening::OpenError>() {
+    let is_of_the_future = |error: &opening::OpenError| matches!(error, opening::OpenError::NewerFormat { .. });
+    let exit = if failure.is::<UnusableTarget>() || failure.downcast_ref().is_some_and(is_of_the_future) {
         Exit::Options
-    } else if failure.is::<Taken>() {
+    } else if failure.is::<Taken>() || failure.is::<opening::OpenError>() {
         Exit::Unavailable
     } else {
         Exit::Software

@@ -209,7 +209,14 @@ fn sum_up(board: &Board) {
 }
 
 fn open_spool(settings: &Settings, board: &Arc<Board>) -> anyhow::Result<Shared> {
-    Ok(Shared::open(&settings.place.data_dir.join("spool"), settings.spool, Arc::clone(board))?)
+    // What waits for the main target waits for it wherever it moves to; a mirror is the place that it is, whatever others
+    // there are.
+    let key = |name: &String| match settings.targets.iter().find(|known| known.name == *name) {
+        Some(known) if name != MAIN_TARGET => known.place.identity(),
+        _ => name.clone(),
+    };
+    let keys: Vec<String> = board.targets.iter().map(|target| key(&target.name)).collect();
+    Ok(Shared::open(&settings.place.data_dir.join("spool"), settings.spool, &keys, Arc::clone(board))?)
 }
 
 /// Dead letters are written at once and made sure of now and then: each time would wear out a memory card.

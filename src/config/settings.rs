@@ -79,6 +79,27 @@ pub enum Target {
     Archive(PathBuf),
 }
 
+impl Target {
+    /// The same for two of them if what is written to the one is written to the other. Who writes does not matter, and
+    /// is not told.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let server = match self {
+            // Without a slash at the end, which means nothing.
+            Self::Archive(folder) => return format!("file://{}", folder.components().collect::<PathBuf>().display()),
+            Self::Server(server) => server,
+        };
+        let url = &server.url;
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        let path = url.path().trim_end_matches('/');
+        let name = if matches!(server.api, Api::V1 | Api::V3) { &server.database } else { &server.bucket };
+        let place = [Some(name), server.retention_policy.as_ref(), server.organization.as_ref()];
+        // As it is written in Rust, so that no name can look like two.
+        format!("{}://{host}:{port}{path} {:?}", url.scheme(), place.map(|part| part.map_or("", String::as_str)))
+    }
+}
+
 /// An InfluxDB, or anything that speaks its write API.
 #[derive(Debug, Clone)]
 pub struct Server {

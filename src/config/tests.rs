@@ -276,6 +276,10 @@ fn numbers_have_ranges() {
     refused(&retry, &["delivery.retry_initial_ms: 2000 is more than delivery.retry_max_ms, 1000"]);
     let delivery = settings(&json!({"delivery": {"linger_ms": 0}})).delivery;
     assert_eq!(delivery.linger, Duration::ZERO);
+    for (linger_ms, seconds) in [(0, 5), (1_000, 6), (60_000, 65)] {
+        let age = settings(&json!({"delivery": {"linger_ms": linger_ms}})).spool.age;
+        assert_eq!(age, Duration::from_secs(seconds), "what waits for company does not go to the disk for it");
+    }
 }
 
 #[test]

@@ -47,6 +47,7 @@ pub struct DiskUse {
     pub bytes: u64,
     pub written_bytes: u64,
     pub syncs: u64,
+    /// Records and torn ends that could not be read back, and records that were not there any more when it was opened.
     pub corrupt_records: u64,
     /// The disk did not take what it was last given; records are in memory alone.
     pub degraded: bool,

@@ -42,7 +42,7 @@ impl<S: Storage> Spool<S> {
 
     fn expire_oldest(&self, writer: &mut Writer<S>) -> Result<(), IoError> {
         let Some(ids) = writer.log.segments().next().map(|segment| segment.ids.clone()) else { return Ok(()) };
-        self.desk().ledger.lose(ids, Loss::SpoolFull);
+        self.desk().ledger.expire(ids);
         // On a full disk the note may fail. The room is needed all the same.
         if let Err(error) = self.note(writer) {
             self.desk().count(&error);
@@ -63,6 +63,7 @@ impl<S: Storage> Spool<S> {
         {
             let mut desk = self.desk();
             desk.ledger.is_safe_below(writer.log.safe_id());
+            desk.ledger.disk_is(writer.log.segments().cloned().collect(), writer.log.is_open());
             desk.disk.written_bytes += done.written_bytes;
             desk.disk.syncs += done.syncs.len() as u64;
             if let Err(error) = rescued {
@@ -70,7 +71,16 @@ impl<S: Storage> Spool<S> {
             }
         }
         let is_taken = outcome.is_ok();
-        let outcome = outcome.and_then(|records| self.after_success(writer, now).map(|()| records));
+        let outcome = match outcome {
+            Ok(records) => self.after_success(writer, now).map(|()| records),
+            Err(error) => {
+                // What nobody needs may be what keeps the disk from taking more.
+                if let Err(error) = self.remove_unneeded(writer, true) {
+                    self.desk().count(&error);
+                }
+                Err(error)
+            }
+        };
         let mut desk = self.desk();
         desk.disk.bytes = writer.log.bytes();
         desk.ledger.disk_is(writer.log.segments().cloned().collect(), writer.log.is_open());
@@ -88,7 +98,6 @@ impl<S: Storage> Spool<S> {
     }
 
     fn after_success(&self, writer: &mut Writer<S>, now: Instant) -> Result<(), IoError> {
-        self.desk().ledger.disk_is(writer.log.segments().cloned().collect(), writer.log.is_open());
         let (is_degraded, note_is_due) = {
             let desk = self.desk();
             (desk.ledger.is_degraded(), desk.ledger.note_is_due(now))
@@ -106,16 +115,17 @@ impl<S: Storage> Spool<S> {
             }
         }
         // Also where a note finds no room: there may be some afterwards.
-        let removed = self.remove_unneeded(writer);
+        let removed = self.remove_unneeded(writer, false);
         noted.and(removed)
     }
 
     /// What nobody needs is noted before it goes: a crash in between leaves a file too many, and nothing that seems to
     /// be missing. On a disk that is too full for the note it goes all the same, or the disk would be full for ever.
-    fn remove_unneeded(&self, writer: &mut Writer<S>) -> Result<(), IoError> {
+    /// `is_stuck`: the disk takes nothing, so a file that would be gone on with goes as well.
+    fn remove_unneeded(&self, writer: &mut Writer<S>, is_stuck: bool) -> Result<(), IoError> {
         let (is_needed, keep_the_open_one) = {
             let desk = self.desk();
-            if !desk.ledger.has_unneeded_segments() {
+            if !is_stuck && !desk.ledger.has_unneeded_segments() {
                 return Ok(());
             }
             let needed: Vec<u64> = writer
@@ -124,10 +134,13 @@ impl<S: Storage> Spool<S> {
                 .filter(|segment| desk.ledger.needs(&segment.ids))
                 .map(|segment| segment.ids.start)
                 .collect();
-            (needed, desk.ledger.keeps_the_open_segment())
+            (needed, !is_stuck && desk.ledger.keeps_the_open_segment())
         };
+        if is_needed.len() == writer.log.segments().len() {
+            return Ok(());
+        }
         if let Err(error) = self.note(writer) {
-            if error.error.kind() != ErrorKind::StorageFull {
+            if !matches!(error.error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
                 return Err(error);
             }
             self.desk().count(&error);

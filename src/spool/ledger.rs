@@ -1,7 +1,7 @@
 //! Who lacks what, what is in memory, and what has to be done about it. It decides; the spool around it does.
 //!
-//! Ids below `safe_id` that a reader lacks are on the disk. Ids from the first one in memory on are in memory. Both may
-//! be true of a record; one of them always is.
+//! Ids below `safe_id` that a reader lacks are on the disk, but for those of [`Ledger::expired_ids`]. Ids from the first
+//! one in memory on are in memory. Both may be true of a record; one of them always is.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,10 +16,7 @@ use super::pending::Pending;
 use super::state::{ReaderState, State};
 use super::{Appended, Bounds, Durability, Held, Limits, Lost, chunk};
 
-/// In `balanced`: how long a reader may lack a record before it goes to the disk.
-const BALANCED_AGE: Duration = Duration::from_secs(5);
-
-/// In `strict`: the same for every record. It leaves a quarter of a second for the disk.
+/// In `strict`: how old any record may become before it goes to the disk. It leaves a quarter of a second for the disk.
 const STRICT_AGE: Duration = Duration::from_millis(750);
 
 /// How long the disk is left alone after it failed.
@@ -34,6 +31,8 @@ pub(super) struct Ledger {
     readers: Vec<ReaderLedger>,
     bounds: Bounds,
     safe_id: u64,
+    /// What is below it went from the disk to make room; not above `safe_id`.
+    expired_below: u64,
     disk: Vec<Segment>,
     /// The last segment is being written to.
     last_is_open: bool,
@@ -73,6 +72,7 @@ impl Ledger {
             readers,
             bounds,
             safe_id: next_id,
+            expired_below: 0,
             disk,
             last_is_open: false,
             retry_at: None,
@@ -83,6 +83,10 @@ impl Ledger {
 
     pub(super) fn reader(&self, reader: usize) -> &ReaderLedger {
         &self.readers[reader]
+    }
+
+    pub(super) fn readers(&self) -> usize {
+        self.readers.len()
     }
 
     pub(super) fn front(&self) -> &Front {
@@ -216,7 +220,7 @@ impl Ledger {
             return Some(now);
         }
         let age = match self.bounds.durability {
-            Durability::Balanced => BALANCED_AGE,
+            Durability::Balanced => self.bounds.age,
             Durability::Strict => STRICT_AGE,
         };
         Some(self.front.arrived(ids.start).unwrap_or(now) + age)
@@ -226,13 +230,20 @@ impl Ledger {
     pub(super) fn unsafe_ids(&self) -> Range<u64> {
         let from = self.safe_id.max(self.front.start());
         let next_id = self.front.next_id();
-        match self.bounds.durability {
-            Durability::Strict => from..next_id,
-            Durability::Balanced => {
-                let lacked = self.readers.iter().map(|reader| reader.pending.first_from(from)).min();
-                lacked.unwrap_or(next_id).min(next_id)..next_id
-            }
-        }
+        let lacked = self.readers.iter().map(|reader| reader.pending.first_from(from)).min();
+        lacked.unwrap_or(next_id).min(next_id)..next_id
+    }
+
+    /// What was on the disk until it had to make room there. It is in memory as long as there is room.
+    pub(super) fn expired_ids(&self) -> Range<u64> {
+        let start = self.front.start();
+        start..self.expired_below.max(start)
+    }
+
+    /// The file with these ids is about to go, to make room on the disk.
+    pub(super) fn expire(&mut self, ids: Range<u64>) {
+        self.expired_below = self.expired_below.max(ids.end);
+        self.lose(ids.start..ids.end.min(self.front.start()), Loss::SpoolFull);
     }
 
     /// Of memory: what cannot leave it without a loss.
@@ -251,11 +262,19 @@ impl Ledger {
     /// are less than half of it: the rest is for what is still to come.
     pub(super) fn is_safe_below(&mut self, id: u64) {
         self.safe_id = self.safe_id.max(id);
+        // Nobody writes what no reader lacks.
+        self.safe_id = self.safe_id.max(self.unsafe_ids().start);
+        // What did not become safe will be written again.
+        self.expired_below = self.expired_below.min(self.safe_id);
         (0..self.readers.len()).for_each(|reader| self.advance_watermark(reader));
         match self.bounds.durability {
-            Durability::Balanced => self.front.drop_before(self.safe_id),
+            Durability::Balanced => {
+                self.lose(self.expired_ids(), Loss::SpoolFull);
+                self.front.drop_before(self.safe_id);
+            }
             Durability::Strict => {
-                while self.front.start() < self.safe_id && self.front.bytes() >= self.half() {
+                let on_disk = self.expired_below..self.safe_id;
+                while on_disk.contains(&self.front.start()) && self.front.bytes() >= self.half() {
                     self.front.drop_before(self.front.start() + 1);
                 }
             }
@@ -336,7 +355,13 @@ impl Ledger {
     /// The oldest record leaves memory. Returns how many were lost by that.
     fn give_way(&mut self) -> u64 {
         let oldest = self.front.start();
-        let lost = if oldest < self.safe_id { 0 } else { self.lose(oldest..oldest + 1, Loss::MemoryFull) };
+        let lost = if oldest < self.expired_below {
+            self.lose(oldest..oldest + 1, Loss::SpoolFull)
+        } else if oldest < self.safe_id {
+            0
+        } else {
+            self.lose(oldest..oldest + 1, Loss::MemoryFull)
+        };
         self.front.drop_before(oldest + 1);
         lost
     }
@@ -348,12 +373,12 @@ impl Ledger {
     }
 
     /// The record before the first one that is neither with the reader nor on the disk. Called before that one leaves
-    /// memory.
+    /// memory. Event times may go back, this one does not.
     fn advance_watermark(&mut self, reader: usize) {
         let reader = &mut self.readers[reader];
         let next = reader.pending.first_from(self.safe_id).min(self.front.next_id());
         if let Some(record) = next.checked_sub(1).and_then(|id| self.front.get(id)) {
-            reader.watermark = Some(record.time);
+            reader.watermark = reader.watermark.max(Some(record.time));
         }
     }
 

@@ -4,7 +4,7 @@
 //! caller still has the records: they are written again, to another file. A file whose sync failed is never synced a
 //! second time, because the system then says "done" for bytes that it has forgotten.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -18,9 +18,13 @@ use super::frame;
 use super::segment::{self, END_MARK, EndMark, Found, HEADER, Place, Scan};
 use super::storage::Storage;
 
-/// How often a part of a file may fail to be read before its records count as damaged. The medium may recover; a
+/// How long and how often a file may fail to be read before its records count as damaged. The medium may recover; a
 /// reader that waits for it for ever would be worse.
+const READ_FOR: Duration = Duration::from_mins(5);
 const READ_ATTEMPTS: u32 = 10;
+
+/// How long a file that cannot be read is left alone: a failing disk may take seconds to say so.
+const READ_PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Log<S: Storage> {
     storage: S,
@@ -33,7 +37,8 @@ pub(super) struct Log<S: Storage> {
     has_new_name: bool,
     /// Per reader, where it began to read and where it stopped.
     places: Vec<[Option<(u64, Place)>; 2]>,
-    unreadable: Option<(u64, u32)>,
+    /// By the reader and the first id of the segment.
+    unreadable: BTreeMap<(usize, u64), Unreadable>,
     pub(super) done: Done,
 }
 
@@ -55,6 +60,13 @@ pub(super) struct Segment {
     pub(super) length: u64,
 }
 
+/// A segment that a reader could not read when it last tried.
+struct Unreadable {
+    since: Instant,
+    tried: Instant,
+    attempts: u32,
+}
+
 struct Open<F> {
     file: F,
     synced_id: u64,
@@ -62,14 +74,18 @@ struct Open<F> {
 }
 
 /// What a look into the segments gave.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Look {
     /// Records that are not there any more, though they should be.
     pub(super) missing: Vec<Range<u64>>,
-    /// Everything wanted below this id is in the batch or missing.
+    /// Everything wanted below this id is in the batch, missing, or left out.
     pub(super) through: u64,
     /// The batch takes no more.
     pub(super) full: bool,
+    /// Something cannot be read now. It is tried again.
+    pub(super) left_out: bool,
+    /// Why, if that was found out just now.
+    pub(super) error: Option<IoError>,
 }
 
 /// Why a segment gave nothing, or not all.
@@ -92,7 +108,7 @@ impl<S: Storage> Log<S> {
             disk_bytes,
             has_new_name: false,
             places: vec![[None; 2]; readers],
-            unreadable: None,
+            unreadable: BTreeMap::new(),
             done: Done::default(),
         }
     }
@@ -223,14 +239,16 @@ impl<S: Storage> Log<S> {
         self.remove(0)
     }
 
-    /// Puts records of `wanted` into the batch until it is full. `wanted` is not empty.
+    /// Puts records of `wanted` into the batch until it is full. `wanted` is not empty. What cannot be read is left out, so
+    /// that it does not hold up what comes after it; if that lasts, it is missing.
     pub(super) fn read(
         &mut self,
         reader: usize,
         wanted: Range<u64>,
         limits: Limits,
         batch: &mut Batch,
-    ) -> Result<Look, IoError> {
+        now: Instant,
+    ) -> Look {
         let at = self.segments.partition_point(|segment| segment.ids.end <= wanted.start);
         let here = match self.segments.get(at) {
             Some(segment) if segment.ids.start <= wanted.start => segment.clone(),
@@ -238,31 +256,38 @@ impl<S: Storage> Log<S> {
             other => {
                 let through = other.map_or(wanted.end, |later| later.ids.start.min(wanted.end));
                 let missing = Range { start: wanted.start, end: through };
-                return Ok(Look { missing: vec![missing], through, full: false });
+                return Look { missing: vec![missing], through, ..Look::default() };
             }
         };
         let wanted = wanted.start..wanted.end.min(here.ids.end);
+        let key = (reader, here.ids.start);
+        if self.unreadable.get(&key).is_some_and(|part| now < part.tried + READ_PAUSE) {
+            return Look { through: wanted.end, left_out: true, ..Look::default() };
+        }
         match self.read_segment(reader, &here, wanted.clone(), limits, batch) {
             Ok(look) => {
-                self.unreadable = None;
-                Ok(look)
+                self.unreadable.remove(&key);
+                look
             }
-            Err(Stopped::Gone) => Ok(Look { through: wanted.end, missing: vec![wanted], full: false }),
-            Err(Stopped::Closed(error)) => Err(IoError::new(Operation::Open, error)),
+            Err(Stopped::Gone) => Look { through: wanted.end, missing: vec![wanted], ..Look::default() },
+            Err(Stopped::Closed(error)) => self.leave_out(key, wanted, IoError::new(Operation::Open, error), now),
             Err(Stopped::Unreadable { next, error }) => {
-                let before = self.unreadable.filter(|(segment, _)| *segment == here.ids.start);
-                let attempts = before.map_or(1, |(_, attempts)| attempts + 1);
-                self.unreadable = Some((here.ids.start, attempts));
-                if next > wanted.start {
-                    // What could be read comes first.
-                    return Ok(Look { missing: Vec::new(), through: next, full: true });
-                }
-                if attempts < READ_ATTEMPTS {
-                    return Err(IoError::new(Operation::Read, error));
-                }
-                Ok(Look { through: wanted.end, missing: vec![wanted], full: false })
+                self.leave_out(key, next..wanted.end, IoError::new(Operation::Read, error), now)
             }
         }
+    }
+
+    fn leave_out(&mut self, key: (usize, u64), rest: Range<u64>, error: IoError, now: Instant) -> Look {
+        let part = self.unreadable.entry(key).or_insert(Unreadable { since: now, tried: now, attempts: 0 });
+        part.tried = now;
+        part.attempts += 1;
+        let left_out = part.attempts < READ_ATTEMPTS || now.saturating_duration_since(part.since) < READ_FOR;
+        if !left_out {
+            self.unreadable.remove(&key);
+        }
+        let through = rest.end;
+        let missing = if left_out { Vec::new() } else { vec![rest] };
+        Look { missing, through, full: false, left_out, error: Some(error) }
     }
 
     fn read_segment(
@@ -372,6 +397,8 @@ impl<S: Storage> Log<S> {
         if at + 1 == self.segments.len() {
             self.open = None;
         }
+        let first_id = segment.ids.start;
+        self.unreadable.retain(|(_, unreadable), _| *unreadable != first_id);
         self.segments.remove(at);
         Ok(())
     }

@@ -6,7 +6,8 @@
 //!
 //! - Nothing that was synced and is not damaged is lost but by the limit of the disk, oldest first. Every loss is counted
 //!   for each reader that lacked the record.
-//! - A crash, a damaged or a missing file costs what was in it and nothing else; it always opens again.
+//! - A crash, a damaged or a missing file costs what was in it and nothing else, and it opens again. It does not where the
+//!   folder cannot be listed or is of a newer version: to go on would mean to write over what is there.
 //! - A record is given back as it came, or not at all.
 //! - It may be given again after a crash, because what was taken is not noted at once.
 //! - [`Spool::append`], [`Spool::peek_live`] and [`Spool::release`] never wait for the disk. [`Spool::sync`],
@@ -58,7 +59,7 @@ pub type Reader = usize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
-    /// When a reader has lacked them for five seconds, when memory is half full, or at the end.
+    /// When a reader has lacked them for longer than [`Bounds::age`], when memory is half full, or at the end.
     Balanced,
     /// All of them, within a second.
     Strict,
@@ -69,6 +70,8 @@ pub struct Bounds {
     pub memory_bytes: NonZeroUsize,
     pub disk_bytes: NonZeroU64,
     pub durability: Durability,
+    /// In [`Durability::Balanced`]: how long a reader may lack a record before it goes to the disk.
+    pub age: Duration,
 }
 
 /// How much a reader takes at once. The first record is given whatever its size.
@@ -103,6 +106,16 @@ pub struct Lost {
     pub spool_full: u64,
     pub memory_full: u64,
     pub damaged: u64,
+}
+
+/// What was read from the disk.
+#[derive(Debug, Default)]
+pub struct Peeked {
+    pub batch: Option<Batch>,
+    /// Something before its end cannot be read now.
+    pub left_out: bool,
+    /// Why, if that was found out just now.
+    pub error: Option<IoError>,
 }
 
 /// What a sync brought to the disk.
@@ -152,6 +165,7 @@ impl<S: Storage> Spool<S> {
                 None
             }
         };
+        let torn = findings.iter().filter(|finding| matches!(finding, Finding::Torn { .. })).count() as u64;
         let mut recovered = Recovered { findings, ..Recovered::default() };
         let on_disk: Vec<Range<u64>> = segments.iter().map(|segment| segment.ids.clone()).collect();
         let mut ledgers = Vec::new();
@@ -167,12 +181,14 @@ impl<S: Storage> Spool<S> {
                 recovered.dropped_readers.push((name.clone(), found.records));
             }
         }
+        // Readers mostly lack the same.
+        let missing = recovered.readers.iter().map(|found| found.missing).max().unwrap_or_default();
         let segments_now = segments.iter().cloned().collect();
         let ledger = Ledger::new(bounds, ledgers, next_id, segments_now);
         let log = Log::new(storage, segments, bounds.disk_bytes.get(), readers.len());
         let spool = Self {
             log: Mutex::new(Writer { log, noted: None }),
-            desk: Mutex::new(Desk { ledger, disk: DiskUse::default() }),
+            desk: Mutex::new(Desk { ledger, disk: DiskUse { corrupt_records: torn + missing, ..DiskUse::default() } }),
         };
         spool.tidy_up(&useless, &mut recovered);
         Ok((spool, recovered))
@@ -190,41 +206,38 @@ impl<S: Storage> Spool<S> {
     }
 
     /// A copy of the oldest records on the disk alone that the reader lacks; they stay. Records that turn out to be
-    /// damaged or gone are taken from all readers and counted in [`Lost::damaged`].
-    ///
-    /// # Errors
-    /// The disk may do it at another time. After a while the part that cannot be read counts as damaged.
-    pub fn peek_backlog(&self, reader: Reader, limits: Limits) -> Result<Option<Batch>, IoError> {
+    /// damaged or gone are taken from all readers and counted in [`Lost::damaged`]. A file that cannot be read is left out,
+    /// and tried again; after five minutes it counts as damaged.
+    pub fn peek_backlog(&self, reader: Reader, limits: Limits, now: Instant) -> Peeked {
         let mut writer = self.writer();
         let mut batch = Batch::default();
+        let mut peeked = Peeked::default();
         let mut from = 0;
         loop {
             let Some(wanted) = self.desk().ledger.backlog_from(reader, from) else { break };
-            let look = match writer.log.read(reader, wanted, limits, &mut batch) {
-                Ok(look) => look,
-                Err(error) => {
-                    self.desk().count(&error);
-                    if batch.is_empty() {
-                        return Err(error);
-                    }
-                    break;
-                }
-            };
-            for ids in look.missing {
+            let look = writer.log.read(reader, wanted, limits, &mut batch, now);
+            {
                 let mut desk = self.desk();
-                desk.disk.corrupt_records += desk.ledger.lose(ids, Loss::Damaged);
+                for ids in look.missing {
+                    desk.disk.corrupt_records += desk.ledger.lose(ids, Loss::Damaged);
+                }
+                if let Some(error) = look.error {
+                    desk.count(&error);
+                    peeked.error = Some(error);
+                }
             }
+            peeked.left_out |= look.left_out;
             from = look.through;
             // An empty batch is full of nothing: something could not be read, and the next attempt says what.
             if look.full && !batch.is_empty() {
                 break;
             }
         }
-        if batch.is_empty() {
-            return Ok(None);
+        if !batch.is_empty() {
+            self.desk().ledger.learn_time(reader, batch.id(0), batch.get(0).time);
+            peeked.batch = Some(batch);
         }
-        self.desk().ledger.learn_time(reader, batch.id(0), batch.get(0).time);
-        Ok(Some(batch))
+        peeked
     }
 
     /// The reader needs these no longer. Returns those that it lacked until now: fewer, if some had to make room in the
@@ -241,12 +254,16 @@ impl<S: Storage> Spool<S> {
         desk.ledger.reader(reader).pending.within(*ids.start()..ids.end().saturating_add(1)).collect()
     }
 
-    /// How many records the reader lacks that are in memory alone.
+    /// What each reader lacks, and how many of these records are in memory alone.
     #[must_use]
-    pub fn not_on_disk(&self, reader: Reader) -> u64 {
+    pub fn not_on_disk(&self) -> Vec<(Held, u64)> {
         let desk = self.desk();
-        let ids = desk.ledger.unsafe_ids();
-        desk.ledger.reader(reader).pending.count(ids)
+        let in_memory_alone = [desk.ledger.expired_ids(), desk.ledger.unsafe_ids()];
+        let count = |reader| {
+            let pending = &desk.ledger.reader(reader).pending;
+            in_memory_alone.iter().map(|ids| pending.count(ids.clone())).sum()
+        };
+        (0..desk.ledger.readers()).map(|reader| (desk.ledger.held(reader), count(reader))).collect()
     }
 
     #[must_use]
@@ -290,8 +307,8 @@ impl<S: Storage> Spool<S> {
         DiskUse { degraded: desk.ledger.is_degraded(), ..desk.disk }
     }
 
-    /// The time of the newest record such that it and all before it are with the reader, on the disk, or counted as
-    /// lost.
+    /// The time of the newest record such that it and all before it are with the reader, set aside, on the disk, or counted
+    /// as lost. It never goes back.
     #[must_use]
     pub fn watermark(&self, reader: Reader) -> Option<Timestamp> {
         self.desk().ledger.reader(reader).watermark
@@ -334,6 +351,11 @@ impl<S: Storage> Spool<S> {
         let closed = writer.log.close_segment();
         let outcome = written.and_then(|records| closed.map(|()| records));
         let synced = self.finish(&mut writer, outcome, now);
+        {
+            let mut desk = self.desk();
+            let expired = desk.ledger.expired_ids();
+            desk.ledger.lose(expired, Loss::SpoolFull);
+        }
         self.note(&mut writer)?;
         synced
     }

@@ -1,11 +1,12 @@
 //! One spool between the task that fills it, the tasks that empty it, and the one that keeps it on disk.
 //!
 //! Whoever appends or takes what is in memory waits for nobody. What needs the disk is done on threads that may block.
-//! The board shows what is held and dropped; it is told under the same lock, so that the books balance at every moment at
-//! which nothing is being shaped.
+//! The board shows what is held and dropped. It is told right after each change, so that the books balance whenever
+//! nothing is on its way; for an instant in between they do not.
 
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,10 +45,12 @@ struct Inner {
     desks: Vec<Desk>,
     /// Memory fills up: the disk has to help.
     pressed: Notify,
-    /// The disk has helped.
+    /// The disk has helped, or a target took something.
     relieved: Notify,
+    /// It was waited for long enough: not again before the disk has answered.
+    gave_up: AtomicBool,
     board: Arc<Board>,
-    /// Of the disk, by what it says.
+    /// Of the disk that takes records, by what it says.
     trouble: Mutex<Repeats<String>>,
 }
 
@@ -59,6 +62,8 @@ struct Desk {
     shown: Mutex<Lost>,
     /// Records that went, by the reason that is told.
     losses: Mutex<Repeats<Dropped>>,
+    /// What the disk says when it does not give records back.
+    unreadable: Mutex<Repeats<String>>,
 }
 
 /// The spool as one target sees it. For one task at a time.
@@ -69,15 +74,18 @@ pub struct Reader {
 }
 
 impl Shared {
-    /// Opens the folder, and finds what an earlier run left. One reader for each target of the board.
-    pub fn open(folder: &Path, bounds: Bounds, board: Arc<Board>) -> Result<Self, OpenError> {
-        let names: Vec<&str> = board.targets.iter().map(|target| target.name.as_str()).collect();
-        let (spool, recovered) = Spool::open(Disk::new(folder), bounds, &names)?;
+    /// Opens the folder, and finds what an earlier run left. One reader for each target of the board; `keys` say in the
+    /// same order as whom the spool knows them from run to run.
+    pub fn open(folder: &Path, bounds: Bounds, keys: &[impl AsRef<str>], board: Arc<Board>) -> Result<Self, OpenError> {
+        assert_eq!(keys.len(), board.targets.len(), "each target has a key");
+        let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
+        let (spool, recovered) = Spool::open(Disk::new(folder), bounds, &keys)?;
         let desk = |target: &Arc<TargetBoard>| Desk {
             arrived: Notify::new(),
             target: Arc::clone(target),
             shown: Mutex::default(),
             losses: Mutex::default(),
+            unreadable: Mutex::default(),
         };
         let shared = Self(Arc::new(Inner {
             spool,
@@ -85,6 +93,7 @@ impl Shared {
             desks: board.targets.iter().map(desk).collect(),
             pressed: Notify::new(),
             relieved: Notify::new(),
+            gave_up: AtomicBool::new(false),
             trouble: Mutex::default(),
             board,
         }));
@@ -121,7 +130,9 @@ impl Shared {
                 inner.relieved.notified().await;
             }
         };
-        let _ = timeout(PATIENCE, relieved).await;
+        if !inner.gave_up.load(Relaxed) && timeout(PATIENCE, relieved).await.is_err() {
+            inner.gave_up.store(true, Relaxed);
+        }
     }
 
     /// Keeps records on disk as the durability asks for, until `stop`; then brings everything there that is in memory.
@@ -148,11 +159,10 @@ impl Shared {
     #[must_use]
     pub fn abandon(&self) -> u64 {
         let mut most = 0;
-        for (reader, desk) in self.0.desks.iter().enumerate() {
-            let Held { records, backlog_records, .. } = self.0.spool.held(reader);
-            let lost = self.0.spool.not_on_disk(reader);
+        for (desk, (held, lost)) in self.0.desks.iter().zip(self.0.spool.not_on_disk()) {
+            let Held { records, backlog_records, .. } = held;
             desk.target.books.dropped.add(Dropped::Stopped, lost);
-            desk.target.books.held.set(records - lost);
+            desk.target.books.held.set(records.saturating_sub(lost));
             desk.target.backlog.records.set(backlog_records);
             most = most.max(lost);
         }
@@ -176,6 +186,7 @@ impl Shared {
         }
         self.show_disk();
         (0..inner.desks.len()).for_each(|reader| self.show(reader));
+        inner.gave_up.store(false, Relaxed);
         inner.relieved.notify_one();
     }
 
@@ -279,6 +290,28 @@ impl Shared {
 }
 
 impl Desk {
+    fn tell_unreadable(&self, error: &IoError) {
+        let name = &self.target.name;
+        match lock(&self.unreadable).failed(error.to_string(), Instant::now()) {
+            Worth::First => error!(
+                target_name = name,
+                "{name}: {error}: what waits there is tried again for five minutes, and the rest is sent"
+            ),
+            Worth::Again { failures, lasts } => {
+                let minutes = lasts.as_secs() / 60;
+                warn!(target_name = name, "{name}: still {error}, {failures} times in {minutes} min");
+            }
+            Worth::Nothing => {}
+        }
+    }
+
+    fn tell_readable(&self) {
+        let name = &self.target.name;
+        if let Some(Ended { failures, .. }) = lock(&self.unreadable).recovered(Instant::now()) {
+            info!(target_name = name, "{name}: what waits on disk can be read again, after {failures} failures");
+        }
+    }
+
     /// Once in ten minutes: at the limit each record makes another one go.
     fn tell_loss(&self, reason: Dropped, count: u64) {
         let name = &self.target.name;
@@ -346,13 +379,16 @@ impl Reader {
     pub fn read_backlog(&self, limits: Limits) -> JoinHandle<Option<Batch>> {
         let this = self.clone();
         spawn_blocking(move || {
-            let peeked = this.spool().peek_backlog(this.reader, limits);
-            this.shared.show(this.reader);
+            let peeked = this.spool().peek_backlog(this.reader, limits, Instant::now());
+            // Before what was lost by it: whoever sees that can see why.
             this.shared.show_disk();
-            peeked.unwrap_or_else(|err| {
-                this.shared.failed(&err);
-                None
-            })
+            this.shared.show(this.reader);
+            match &peeked.error {
+                Some(error) => this.desk().tell_unreadable(error),
+                None if !peeked.left_out && peeked.batch.is_some() => this.desk().tell_readable(),
+                None => {}
+            }
+            peeked.batch
         })
     }
 
@@ -367,6 +403,7 @@ impl Reader {
     pub fn release(&self, ids: RangeInclusive<u64>) -> Vec<Range<u64>> {
         let released = self.spool().release(self.reader, ids);
         self.shared.show(self.reader);
+        self.shared.0.relieved.notify_one();
         released
     }
 
@@ -416,8 +453,9 @@ mod tests {
             memory_bytes: NonZeroUsize::new(memory_bytes).unwrap(),
             disk_bytes: NonZeroU64::new(16 << 20).unwrap(),
             durability,
+            age: Duration::from_secs(5),
         };
-        (Shared::open(folder.path(), bounds, Arc::clone(&board)).unwrap(), board)
+        (Shared::open(folder.path(), bounds, &["influxdb", "http://mirror"], Arc::clone(&board)).unwrap(), board)
     }
 
     fn record(bytes: &[u8]) -> Record<'_> {
@@ -493,6 +531,56 @@ mod tests {
         assert_eq!((held(0), held(1)), (0, 500), "nothing was lost by it");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_full_memory_is_waited_for_until_a_target_takes_something_or_once_for_some_seconds() {
+        let folder = TempDir::new().unwrap();
+        let (spool, _) = open(&folder, 4_000, Durability::Balanced);
+        for _ in 0..36 {
+            spool.append([record(&[b'x'; 50])]);
+        }
+        assert!(spool.0.spool.at_risk_bytes() > 3_500, "{}", spool.0.spool.at_risk_bytes());
+        let began = tokio::time::Instant::now();
+        let release = async {
+            tokio::task::yield_now().await;
+            [0, 1].map(|reader| spool.reader(reader).release(0..=19))
+        };
+        tokio::join!(spool.room(), release);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        for _ in 0..20 {
+            spool.append([record(&[b'x'; 50])]);
+        }
+        for _ in 0..3 {
+            spool.room().await;
+        }
+        let waited = began.elapsed();
+        assert!(waited > Duration::from_secs(4) && waited < Duration::from_secs(6), "{waited:?}");
+    }
+
+    #[tokio::test]
+    async fn a_mirror_keeps_what_waits_for_it_when_another_one_before_it_is_removed() {
+        let folder = TempDir::new().unwrap();
+        let open = |targets: &[&str], keys: &[&str]| {
+            let board = Arc::new(Board::of(targets, Instant::now(), Timestamp::from_micros(0)));
+            let bounds = Bounds {
+                memory_bytes: NonZeroUsize::new(MIB).unwrap(),
+                disk_bytes: NonZeroU64::new(16 << 20).unwrap(),
+                durability: Durability::Balanced,
+                age: Duration::from_secs(5),
+            };
+            (Shared::open(folder.path(), bounds, keys, Arc::clone(&board)).unwrap(), board)
+        };
+        let (spool, _) = open(&["influxdb", "mirror_1", "mirror_2"], &["influxdb", "http://a", "http://b"]);
+        spool.append([record(b"a"), record(b"b"), record(b"c")]);
+        let _ = spool.reader(2).release(0..=1);
+        let stop = CancellationToken::new();
+        stop.cancel();
+        spool.clone().keep(stop).await;
+        drop(spool);
+        let (spool, board) = open(&["influxdb", "mirror_1"], &["influxdb", "http://b"]);
+        assert_eq!([0, 1].map(|at: usize| board.targets[at].books.held.get()), [3, 1]);
+        assert_eq!(spool.reader(1).read_backlog(LIMITS).await.unwrap().unwrap().bytes(), b"c");
+    }
+
     #[tokio::test]
     async fn without_a_disk_the_oldest_in_memory_go_and_the_end_counts_the_rest() {
         let folder = TempDir::new().unwrap();
@@ -500,8 +588,13 @@ mod tests {
         std::fs::write(folder.path().join("spool"), "").unwrap();
         let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
         let memory_bytes = NonZeroUsize::new(4_000).unwrap();
-        let bounds = Bounds { memory_bytes, disk_bytes: NonZeroU64::MAX, durability: Durability::Balanced };
-        let spool = Shared::open(&folder.path().join("spool"), bounds, Arc::clone(&board)).unwrap();
+        let bounds = Bounds {
+            memory_bytes,
+            disk_bytes: NonZeroU64::MAX,
+            durability: Durability::Balanced,
+            age: Duration::from_secs(5),
+        };
+        let spool = Shared::open(&folder.path().join("spool"), bounds, &["influxdb"], Arc::clone(&board)).unwrap();
         assert!(board.spool.is_degraded());
         for _ in 0..100 {
             spool.append([record(&[b'x'; 100])]);

@@ -18,7 +18,12 @@ const INFLUX: Reader = 0;
 const MIRROR: Reader = 1;
 
 fn bounds(memory: usize, disk: u64, durability: Durability) -> Bounds {
-    Bounds { memory_bytes: NonZeroUsize::new(memory).unwrap(), disk_bytes: NonZeroU64::new(disk).unwrap(), durability }
+    Bounds {
+        memory_bytes: NonZeroUsize::new(memory).unwrap(),
+        disk_bytes: NonZeroU64::new(disk).unwrap(),
+        durability,
+        age: Duration::from_secs(5),
+    }
 }
 
 fn balanced() -> Bounds {
@@ -71,7 +76,7 @@ fn live<S: Storage>(spool: &Spool<S>, reader: Reader) -> Vec<u64> {
 }
 
 fn backlog<S: Storage>(spool: &Spool<S>, reader: Reader) -> Vec<u64> {
-    ids(spool.peek_backlog(reader, limits(1_000_000)).unwrap())
+    ids(spool.peek_backlog(reader, limits(1_000_000), Instant::now()).batch)
 }
 
 fn release<S: Storage>(spool: &Spool<S>, ids: Range<u64>) {
@@ -176,6 +181,56 @@ fn in_strict_what_is_on_the_disk_leaves_half_of_memory_to_what_is_not() {
     assert!(!spool.is_due(now) && !spool.is_full(INFLUX, limits(100)), "four are not a half");
     assert_eq!(append(&spool, 24..30, now), 0, "there is room for ten");
     assert_eq!((spool.memory_bytes(), spool.at_risk_bytes()), (10 * cost, 10 * cost));
+}
+
+#[test]
+fn in_strict_what_the_disk_had_to_give_up_is_still_given_from_memory_until_that_is_full() {
+    let cost = chunk::cost(1, text(10_000).len());
+    let storage = Simulated::new();
+    let (spool, _) = open(storage.clone(), bounds(10_000 * cost, 100_000, Durability::Strict));
+    let now = Instant::now();
+    let _ = append(&spool, 10_000..14_000, now);
+    spool.sync(now).unwrap();
+    assert!(spool.disk_bytes() <= 100_000);
+    assert_eq!((spool.held(MIRROR).lost, live(&spool, MIRROR)), (Lost::default(), list(0..4_000)));
+    assert!(!spool.is_due(now) && spool.at_risk_bytes() == 0);
+    let _ = append(&spool, 10_000..16_500, now);
+    let held = spool.held(MIRROR);
+    assert!(held.lost.spool_full >= 500 && held.lost.memory_full == 0, "{:?}", held.lost);
+    assert_eq!(held.records + held.lost.spool_full, 10_500);
+    // At the end, what is in memory alone is counted, and what is on the disk is there the next time.
+    spool.close(now).unwrap();
+    let held = spool.held(MIRROR);
+    assert_eq!(held.records + held.lost.spool_full, 10_500);
+    drop(spool);
+    let (spool, recovered) = open(storage, strict());
+    assert_eq!(recovered.readers[MIRROR], RecoveredReader { records: held.records, missing: 0 });
+    assert_eq!(backlog(&spool, MIRROR).len() as u64, held.records);
+}
+
+/// A record that never fits once made the service sync for ever.
+#[test]
+fn a_record_that_is_too_large_for_the_disk_is_counted_and_leaves_nothing_to_do() {
+    let (spool, _) = open(Simulated::new(), bounds(64 << 20, 100_000, Durability::Strict));
+    let now = Instant::now();
+    let _ = append(&spool, 0..3, now);
+    let large = vec![b'x'; 200_000];
+    let _ = spool.append([Record { time: time(3), context: None, bytes: &large }], now);
+    spool.sync(now).unwrap();
+    assert_eq!((live(&spool, INFLUX), spool.held(INFLUX).lost.spool_full), (list(0..3), 1));
+    spool.sync(now + Duration::from_secs(1)).unwrap();
+    assert!(!spool.is_due(now + Duration::from_secs(2)));
+}
+
+#[test]
+fn the_watermark_does_not_go_back_when_the_times_of_events_do() {
+    let (spool, _) = open(Simulated::new(), balanced());
+    let now = Instant::now();
+    for (id, taken) in [(7, 0..=0), (5, 1..=1)] {
+        let _ = append(&spool, id..id + 1, now);
+        let _ = spool.release(INFLUX, taken);
+        assert_eq!(spool.watermark(INFLUX), Some(time(7)));
+    }
 }
 
 #[test]
@@ -291,8 +346,29 @@ fn a_full_disk_gets_the_room_of_the_file_that_is_being_written() {
     }
     assert!(spool.sync(now).is_err());
     assert!(segments(&storage).is_empty());
+    storage.heal();
     assert!(spool.sync(now).is_ok());
     assert!(!spool.disk_use().degraded);
+}
+
+#[test]
+fn a_full_disk_is_emptied_though_it_takes_no_record() {
+    for (kind, bounds) in [(ErrorKind::StorageFull, balanced()), (ErrorKind::QuotaExceeded, strict())] {
+        let storage = Simulated::new();
+        let (spool, _) = open(storage.clone(), bounds);
+        let now = Instant::now();
+        let _ = append(&spool, 0..10, now);
+        spool.sync(now).unwrap();
+        release(&spool, 0..10);
+        let _ = append(&spool, 10..20, now);
+        storage.fail_next(Operation::Write, kind);
+        storage.fail_next(Operation::Replace, kind);
+        assert_eq!(spool.sync(now).unwrap_err().operation, fault::Operation::Write);
+        assert!(segments(&storage).is_empty() && spool.disk_use().degraded, "{kind:?}");
+        spool.sync(now + Duration::from_secs(5)).unwrap();
+        drop(spool);
+        assert_eq!(backlog(&open(storage, bounds).0, MIRROR), list(10..20));
+    }
 }
 
 #[test]
@@ -378,6 +454,8 @@ fn a_torn_write_at_every_byte_of_the_last_record_costs_that_record() {
         storage.put(state::NAME, &note);
         let (spool, recovered) = open(storage.clone(), balanced());
         assert_eq!((backlog(&spool, INFLUX), recovered.readers[INFLUX].missing), (list(0..4), 1), "cut at {cut}");
+        let torn = recovered.findings.iter().filter(|finding| matches!(finding, Finding::Torn { .. })).count() as u64;
+        assert_eq!(spool.disk_use().corrupt_records, 1 + torn, "the record, and the end that is none");
     }
 }
 
@@ -446,7 +524,7 @@ fn ids_are_not_used_again_after_everything_was_taken() {
 fn sizes_are_right_after_taking_parts_and_opening_again() {
     let (storage, spool) = with_backlog(0..1_000);
     for first in (0..900).step_by(90) {
-        let batch = spool.peek_backlog(INFLUX, limits(90)).unwrap();
+        let batch = spool.peek_backlog(INFLUX, limits(90), Instant::now()).batch;
         assert_eq!(ids(batch), list(first..first + 90));
         let _ = spool.release(INFLUX, first..=first + 89);
     }
@@ -533,19 +611,37 @@ fn a_segment_that_cannot_be_read_now_is_read_later_or_given_up_at_last() {
     let (spool, recovered) = open(storage.clone(), balanced());
     assert!(matches!(recovered.findings[..], [Finding::Unreadable { .. }]), "{:?}", recovered.findings);
     assert_eq!(recovered.readers[INFLUX].records, 10);
-    for attempt in 1..10 {
-        storage.fail_next(Operation::Read, ErrorKind::Other);
-        let error = spool.peek_backlog(INFLUX, limits(5)).unwrap_err();
-        assert_eq!(error.operation, fault::Operation::Read, "attempt {attempt}");
+    let start = Instant::now();
+    let peek = |seconds, failing: Option<Operation>| {
+        failing.inspect(|operation| storage.fail_next(*operation, ErrorKind::Other));
+        let peeked = spool.peek_backlog(INFLUX, limits(5), start + Duration::from_secs(seconds));
+        (ids(peeked.batch), peeked.left_out, peeked.error.map(|error| error.operation))
+    };
+    assert_eq!(peek(0, Some(Operation::Read)), (vec![], true, Some(fault::Operation::Read)));
+    assert_eq!(peek(4, None), (vec![], true, None), "it is left alone for a while");
+    assert_eq!(peek(5, None), (list(0..5), false, None), "it can be read again");
+    for seconds in (10..310).step_by(10) {
+        assert_eq!(peek(seconds, Some(Operation::Open)), (vec![], true, Some(fault::Operation::Open)), "{seconds}");
     }
-    assert_eq!(ids(spool.peek_backlog(INFLUX, limits(5)).unwrap()), list(0..5), "it can be read again");
-    for _ in 1..10 {
-        storage.fail_next(Operation::Read, ErrorKind::Other);
-        spool.peek_backlog(INFLUX, limits(5)).unwrap_err();
-    }
+    assert_eq!(spool.held(INFLUX).records, 10, "not yet");
+    assert_eq!(peek(310, Some(Operation::Open)), (vec![], false, Some(fault::Operation::Open)));
+    assert_eq!((spool.held(INFLUX).records, spool.held(INFLUX).lost.damaged), (0, 10));
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_holds_up_neither_those_after_it_nor_another_reader() {
+    let (storage, spool) = with_backlog(0..10);
+    let now = Instant::now();
+    spool.close(now).unwrap();
+    let _ = append(&spool, 10..20, now);
+    spool.close(now).unwrap();
     storage.fail_next(Operation::Read, ErrorKind::Other);
-    assert_eq!(backlog(&spool, INFLUX), list(0..0));
-    assert_eq!(spool.held(INFLUX).lost.damaged, 10);
+    let peeked = spool.peek_backlog(INFLUX, limits(100), now);
+    assert!(peeked.left_out && peeked.error.is_some());
+    assert_eq!(ids(peeked.batch), list(10..20));
+    assert_eq!(backlog(&spool, MIRROR), list(0..20));
+    let later = spool.peek_backlog(INFLUX, limits(100), now + Duration::from_secs(5));
+    assert_eq!(ids(later.batch), list(0..20));
 }
 
 #[test]
@@ -626,7 +722,7 @@ fn the_oldest_record_is_known_on_the_disk_and_in_memory() {
     assert_eq!(spool.held(INFLUX).oldest, Some(time(3)));
     let _ = append(&spool, 10..12, now);
     let _ = spool.release(INFLUX, 0..=1);
-    let _ = spool.peek_backlog(INFLUX, limits(1)).unwrap();
+    let _ = spool.peek_backlog(INFLUX, limits(1), Instant::now()).batch;
     assert_eq!(spool.held(INFLUX).oldest, Some(time(5)), "the third one on the disk");
     assert_eq!(spool.live_waits_since(INFLUX), Some(now));
     let _ = spool.release(INFLUX, 0..=7);
@@ -662,7 +758,7 @@ fn a_real_folder_keeps_what_a_simulated_one_keeps() {
     drop(spool);
     let (spool, recovered) = open(disk.clone(), balanced());
     assert_eq!(recovered.findings, []);
-    let batch = spool.peek_backlog(INFLUX, limits(100_000)).unwrap().unwrap();
+    let batch = spool.peek_backlog(INFLUX, limits(100_000), Instant::now()).batch.unwrap();
     assert!((0..100_000).all(|at| batch.get(at).bytes == text(at as u64)));
     release(&spool, 0..100_000);
     spool.sync(Instant::now()).unwrap();

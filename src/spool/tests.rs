@@ -23,7 +23,12 @@ const READERS: [&str; 2] = ["influxdb", "mirror_1"];
 const ROOM: Bounds = bounds(64 << 20, 64 << 20, Durability::Balanced);
 
 const fn bounds(memory: usize, disk: u64, durability: Durability) -> Bounds {
-    Bounds { memory_bytes: NonZeroUsize::new(memory).unwrap(), disk_bytes: NonZeroU64::new(disk).unwrap(), durability }
+    Bounds {
+        memory_bytes: NonZeroUsize::new(memory).unwrap(),
+        disk_bytes: NonZeroU64::new(disk).unwrap(),
+        durability,
+        age: Duration::from_secs(5),
+    }
 }
 
 fn limits(records: usize, bytes: usize) -> Limits {
@@ -199,14 +204,14 @@ impl World {
             Step::Sync => self.sync(),
             Step::Close => {
                 if self.spool.close(self.now).is_ok() {
-                    self.safe = self.all_lacked();
+                    self.safe = self.all_on_disk();
                 }
             }
             Step::Wait { millis } => {
                 self.now += Duration::from_millis(*millis);
                 if self.spool.is_due(self.now) && self.spool.sync_due(self.now).is_ok() {
                     self.compare();
-                    if (0..READERS.len()).all(|reader| self.spool.not_on_disk(reader) == 0) {
+                    if self.spool.not_on_disk().iter().all(|(_, records)| *records == 0) {
                         self.safe = self.all_lacked();
                     }
                     assert!(!self.spool.is_due(self.now), "nothing is left to do");
@@ -258,20 +263,21 @@ impl World {
             assert!(synced.records == 0 || self.spool.disk_bytes() <= self.bounds.disk_bytes.get());
             // What was lost by that is not among it.
             self.compare();
-            self.safe = self.all_lacked();
+            self.safe = self.all_on_disk();
             assert!(!self.spool.is_due(self.now), "nothing is left to do");
         }
     }
 
     fn peek_backlog(&mut self, reader: usize, limits: Limits) {
-        let peeked = self.spool.peek_backlog(reader, limits);
+        let peeked = self.spool.peek_backlog(reader, limits, self.now);
         self.compare();
-        let Ok(batch) = peeked else {
-            self.seen[reader].clear();
-            return;
-        };
-        let expected: Vec<u64> = self.lacks[reader].range(..self.memory_start()).copied().collect();
-        self.see(reader, batch, &expected, limits);
+        let mut expected: Vec<u64> = self.lacks[reader].range(..self.memory_start()).copied().collect();
+        if peeked.left_out {
+            let given: BTreeSet<u64> =
+                peeked.batch.iter().flat_map(|batch| (0..batch.len()).map(|at| batch.id(at))).collect();
+            expected.retain(|id| given.contains(id));
+        }
+        self.see(reader, peeked.batch, &expected, limits);
     }
 
     /// A batch must be the first of what is lacked, byte for byte. A failing disk may make it shorter.
@@ -310,7 +316,7 @@ impl World {
         let closed = matches!(how, How::Closed) && self.spool.close(self.now).is_ok();
         if closed {
             self.compare();
-            self.safe = self.all_lacked();
+            self.safe = self.all_on_disk();
         }
         if let How::PowerCut(unsynced) = how {
             self.storage.cut_power(unsynced);
@@ -335,7 +341,7 @@ impl World {
             assert!(held.iter().all(|id| self.serials.contains_key(id)), "nobody invents records");
             self.lacks[reader] = held;
         }
-        self.safe = self.all_lacked();
+        self.safe = self.all_on_disk();
         assert_eq!(self.memory_start(), self.next_id(), "all is on the disk");
     }
 
@@ -403,6 +409,8 @@ impl World {
             }
             self.lacks[reader] = held;
         }
+        let expired = self.spool.desk().ledger.expired_ids();
+        self.safe.retain(|id| !expired.contains(id));
         assert!(self.spool.memory_bytes() <= self.bounds.memory_bytes.get());
     }
 
@@ -413,6 +421,12 @@ impl World {
 
     fn all_lacked(&self) -> BTreeSet<u64> {
         self.lacks.iter().flatten().copied().collect()
+    }
+
+    /// After a sync: of what is lacked, all but what the disk had to give up and memory still has.
+    fn all_on_disk(&self) -> BTreeSet<u64> {
+        let expired = self.spool.desk().ledger.expired_ids();
+        self.all_lacked().into_iter().filter(|id| !expired.contains(id)).collect()
     }
 
     fn memory_start(&self) -> u64 {
@@ -428,6 +442,8 @@ impl World {
         self.storage.heal();
         for reader in 0..READERS.len() {
             while !self.lacks[reader].is_empty() {
+                // What could not be read is tried again after a while.
+                self.now += Duration::from_secs(5);
                 self.peek_backlog(reader, limits(50, 10_000));
                 if self.seen[reader].is_empty() {
                     self.take(&Step::PeekLive { reader, records: 50, bytes: 10_000 });

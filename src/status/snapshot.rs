@@ -183,7 +183,8 @@ pub struct Backlog {
     pub records: u64,
     /// Event time of the oldest record that waits, on disk or in memory; of no meaning while none does.
     pub oldest: Option<Timestamp>,
-    /// Event time of the newest record such that it and all that came before it are in the target or on this disk.
+    /// Event time of the newest record such that it and all that came before it are in the target, on this disk, set aside
+    /// or counted as lost. It does not go back.
     pub watermark: Option<Timestamp>,
     /// How fast it shrinks; 0 while it does not.
     pub drained_per_second: f64,

@@ -147,7 +147,7 @@ impl Exposition {
         let help = "Time until the backlog is empty at its present pace; infinite while it does not shrink";
         let empty_in = |target: &Target| target.backlog.empty_in().map_or(f64::INFINITY, |left| left.as_secs_f64());
         out.target_gauges("backlog_empty_in_seconds", help, targets, empty_in)?;
-        let help = "Event time of the newest point such that it and all before it are in the target or on disk";
+        let help = "Event time of the newest point such that it and all before it are in the target, on disk, set aside or counted as lost";
         out.target_gauges("watermark_timestamp_seconds", help, targets, |target| moment(target.backlog.watermark))
     }
 

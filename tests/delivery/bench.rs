@@ -125,9 +125,13 @@ impl Bench {
     ) -> Self {
         let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
         let memory_bytes = NonZeroUsize::new(memory).unwrap();
-        let bounds =
-            Bounds { memory_bytes, disk_bytes: NonZeroU64::new(64 << 20).unwrap(), durability: Durability::Balanced };
-        let spool = Shared::open(&folder.path().join("spool"), bounds, Arc::clone(&board)).unwrap();
+        let bounds = Bounds {
+            memory_bytes,
+            disk_bytes: NonZeroU64::new(64 << 20).unwrap(),
+            durability: Durability::Balanced,
+            age: Duration::from_secs(5),
+        };
+        let spool = Shared::open(&folder.path().join("spool"), bounds, &["influxdb"], Arc::clone(&board)).unwrap();
         let letters = Store::open(folder.path().join("dead-letters"), LIMIT_BYTES);
         let open = Target::open(target, &delivery).unwrap();
         let target = Arc::clone(&board.targets[0]);

@@ -22,21 +22,22 @@ use super::settings::{Breaker, Delivery, Log, Place, Schema, Settings, Tls};
 use crate::runtime::backoff::Policy;
 use crate::spool::Bounds;
 
+/// How long a target may take for what was sent to it before it goes to the disk as well.
+const LATE: Duration = Duration::from_secs(5);
+
 /// Where the Supervisor mounts the user's certificates.
 const CERTIFICATES: &str = "/ssl";
 
 impl Settings {
     pub(super) fn check(options: Options, place: Place, machine: &Machine<'_>, faults: &mut Faults) -> Self {
-        Self {
-            log: Log { level: options.log.level.into(), format: options.log.format },
-            home_assistant: home_assistant::check(options.home_assistant, machine, faults),
-            targets: targets::check(options.influxdb, options.mirrors, machine, faults),
-            filter: filter::check(options.filter, faults),
-            schema: schema(options.schema, faults),
-            delivery: delivery(&options.delivery, faults),
-            spool: spool(&options.delivery, faults),
-            place,
-        }
+        let log = Log { level: options.log.level.into(), format: options.log.format };
+        let home_assistant = home_assistant::check(options.home_assistant, machine, faults);
+        let targets = targets::check(options.influxdb, options.mirrors, machine, faults);
+        let filter = filter::check(options.filter, faults);
+        let schema = schema(options.schema, faults);
+        let delivery = delivery(&options.delivery, faults);
+        let spool = spool(&options.delivery, delivery.linger, faults);
+        Self { log, home_assistant, targets, filter, schema, delivery, spool, place }
     }
 }
 
@@ -106,11 +107,13 @@ fn breaker(typed: &options::Delivery, faults: &mut Faults) -> Breaker {
 }
 
 /// To the user, how records are kept is a part of how they are delivered.
-fn spool(typed: &options::Delivery, faults: &mut Faults) -> Bounds {
+fn spool(typed: &options::Delivery, linger: Duration, faults: &mut Faults) -> Bounds {
     let on_disk = whole("delivery.spool_megabytes", typed.spool_megabytes, 1..=65_536, faults);
     let in_memory = whole("delivery.memory_megabytes", typed.memory_megabytes, 1..=1024, faults);
     Bounds {
         durability: typed.durability,
+        // What waits for company on purpose is not late.
+        age: linger + LATE,
         disk_bytes: NonZeroU64::new(u64::from(on_disk) << 20).expect("the range begins at 1"),
         memory_bytes: not_zero(in_memory << 20),
     }

@@ -35,7 +35,8 @@ pub(super) fn check(
             continue;
         }
         let Some(place) = target(&section, typed, machine, faults) else { continue };
-        if let Some(earlier) = targets.iter().position(|earlier| is_one_place(&earlier.place, &place)) {
+        let identity = place.identity();
+        if let Some(earlier) = targets.iter().position(|earlier| earlier.place.identity() == identity) {
             let problem = format_args!(
                 "leads to the same place as {}: give another address, database or bucket, or remove one of them",
                 sections[earlier]
@@ -46,21 +47,6 @@ pub(super) fn check(
         targets.push(NamedTarget { name, place });
     }
     targets
-}
-
-/// Whether what is written to the one is written to the other. Who writes does not matter.
-fn is_one_place(one: &Target, other: &Target) -> bool {
-    fn place(server: &Server) -> impl PartialEq {
-        let url = (server.url.scheme(), server.url.host(), server.url.port_or_known_default());
-        let path = server.url.path().trim_end_matches('/');
-        let name = if matches!(server.api, Api::V1 | Api::V3) { &server.database } else { &server.bucket };
-        (url, path, name, &server.retention_policy, &server.organization)
-    }
-    match (one, other) {
-        (Target::Server(one), Target::Server(other)) => place(one) == place(other),
-        (Target::Archive(one), Target::Archive(other)) => one == other,
-        _ => false,
-    }
 }
 
 /// The options of one target. `section` is what the names of its options begin with.

@@ -33,6 +33,22 @@ fn a_mirror_has_the_options_and_the_defaults_of_the_first_target() {
 }
 
 #[test]
+fn a_target_is_known_by_its_place_and_not_by_its_number_or_its_login() {
+    let identities = |typed| -> Vec<String> {
+        let typed = json!({"influxdb": {"url": "http://db", "database": "home"}, "mirrors": typed});
+        settings(&typed).targets[1..].iter().map(|target| target.place.identity()).collect()
+    };
+    let (a, b) =
+        (json!({"url": "http://you:hush@a/x/"}), json!({"url": "https://b", "username": "me", "password": "q"}));
+    let both = identities(json!([a, b]));
+    let shown = [r#"http://a:80/x ["home_assistant", "", ""]"#, r#"https://b:443 ["home_assistant", "", ""]"#];
+    assert_eq!(both, shown, "no secrets");
+    assert_eq!(identities(json!([b])), shown[1..]);
+    assert_eq!(identities(json!([{"url": "http://he:psst@a:80/x"}])), shown[..1]);
+    assert_eq!(identities(json!([{"url": "file:///share/copy"}])), ["file:///share/copy"]);
+}
+
+#[test]
 fn a_mirror_keeps_its_name_when_nobody_said_where_the_first_target_is() {
     let alone = settings(&json!({"mirrors": [{"url": "http://m"}]}));
     assert_eq!(places(&alone), [("mirror_1", "http://m/".to_owned())]);
