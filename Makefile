@@ -42,7 +42,7 @@ lint: deps ## Formatting, clippy and the documentation, warnings denied
 	elif [ -n "$$CI" ]; then echo "lint: CI is set and there is no shellcheck"; exit 1; \
 	else echo "SKIPPED: the shell scripts are not checked because there is no shellcheck"; fi
 
-bench: deps ## Measure: the stages of an event, the whole program, and Home Assistant's own converter beside them
+bench: deps ## Measure: the stages of an event, the whole program, an outage, and Home Assistant's own converter (about 15 minutes)
 	cargo bench --bench stages
 	cargo bench --bench end_to_end
 	cargo bench --bench outage
