@@ -110,6 +110,11 @@ impl Shared {
 
     /// Never waits. The iterator should only hand over what is already there.
     pub fn append<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) {
+        let mut records = records.into_iter().peekable();
+        // Most frames of some homes hold no point.
+        if records.peek().is_none() {
+            return;
+        }
         let inner = &self.0;
         let _ = inner.spool.append(records, Instant::now());
         if self.is_pressed() {
@@ -121,8 +126,8 @@ impl Shared {
         }
     }
 
-    /// Returns when there is room in memory for more, with what is on the disk as well; at once if the disk is no help, and after some seconds whatever
-    /// happens: then the oldest records make room.
+    /// Returns when there is room in memory for more, counting what the disk has as well as room; at once if the disk is no
+    /// help, and after some seconds whatever happens: then the oldest records make room.
     pub async fn room(&self) {
         let inner = &self.0;
         let relieved = async {
