@@ -3,10 +3,10 @@
 //! `cargo bench --bench stages`; `items/s` is events per second. Every round repeats the same events, later.
 
 use std::fmt;
+use std::sync::Arc;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use ha_ingestor::config::settings::{Filter, MeasurementFrom, Schema};
 use ha_ingestor::ingest::hass::protocol::{Message, decode};
 use ha_ingestor::ingest::hass::states::{Applied, States};
 use ha_ingestor::line::encode::encode;
@@ -14,6 +14,10 @@ use ha_ingestor::model::event::Event;
 use ha_ingestor::model::point::Point;
 use ha_ingestor::model::time::Timestamp;
 use ha_ingestor::pipeline::{Fate, Pipeline};
+use ha_ingestor::rules::Rules;
+
+/// When the events arrive; no rule here minds.
+const NOW: Timestamp = Timestamp::from_micros(1_795_448_700_000_000);
 
 fn main() {
     divan::main();
@@ -65,7 +69,7 @@ fn event_to_point(bencher: Bencher, input: Input) {
     let mut round = 0;
     tape.counted(bencher).with_inputs(|| later(&events, &mut round)).bench_local_refs(|events| {
         for event in events {
-            assert!(matches!(black_box(pipeline.handle(event)), Fate::Point { .. }));
+            assert!(matches!(black_box(pipeline.handle(event, NOW)), Fate::Point { .. }));
         }
     });
 }
@@ -77,7 +81,7 @@ fn point_to_line(bencher: Bencher, input: Input) {
     let points: Vec<Point> = tape
         .events()
         .iter()
-        .map(|event| match pipeline.handle(event) {
+        .map(|event| match pipeline.handle(event, NOW) {
             Fate::Point { point, .. } => point.clone(),
             other => panic!("{other:?}"),
         })
@@ -122,7 +126,7 @@ fn read(states: &mut States, frame: &str) -> Vec<Event> {
 fn write(frame: &str, states: &mut States, pipeline: &mut Pipeline, lines: &mut Vec<u8>) -> usize {
     let mut written = 0;
     for event in read(states, frame) {
-        if let Fate::Point { point, .. } = pipeline.handle(&event) {
+        if let Fate::Point { point, .. } = pipeline.handle(&event, NOW) {
             encode(point, lines).expect("the point can be written");
             lines.push(b'\n');
             written += 1;
@@ -132,15 +136,7 @@ fn write(frame: &str, states: &mut States, pipeline: &mut Pipeline, lines: &mut 
 }
 
 fn pipeline() -> Pipeline {
-    let schema = Schema {
-        measurement: MeasurementFrom::UnitOfMeasurement,
-        default_measurement: None,
-        override_measurement: None,
-        tags: Vec::new(),
-        tags_attributes: Vec::new(),
-        ignore_attributes: Vec::new(),
-    };
-    Pipeline::new(&Filter::default(), schema)
+    Pipeline::new(&Arc::new(Rules::default()))
 }
 
 fn later(events: &[Event], round: &mut i64) -> Vec<Event> {

@@ -64,6 +64,7 @@ pub mod ingest;
 pub mod line;
 pub mod model;
 pub mod pipeline;
+pub mod rules;
 pub mod runtime;
 pub mod spool;
 pub mod status;

@@ -15,12 +15,16 @@ fn yaml(name: &str) -> Value {
     serde_yaml::from_str(&text).unwrap_or_else(|err| panic!("{name}: {err}"))
 }
 
-/// `section.name` of everything in a tree of two levels, with what is there. A list of groups is told by its first.
+/// `section.name` of everything in a tree of two levels, with what is there. A list of groups is told by its first, and what
+/// holds no groups by its own name.
 fn entries(tree: &Value) -> Vec<(String, &Value)> {
     let mut entries = Vec::new();
     for (section, group) in tree.as_object().unwrap() {
-        let group = group.get(0).unwrap_or(group).as_object().unwrap();
-        entries.extend(group.iter().map(|(name, entry)| (format!("{section}.{name}"), entry)));
+        let Some(fields) = group.get(0).unwrap_or(group).as_object() else {
+            entries.push((section.clone(), group));
+            continue;
+        };
+        entries.extend(fields.iter().map(|(name, entry)| (format!("{section}.{name}"), entry)));
     }
     entries.sort_by(|one, other| one.0.cmp(&other.0));
     entries
@@ -136,8 +140,8 @@ fn every_option_has_a_name_and_a_description() {
         .into();
     assert_eq!(keys(&told), keys(&offered_with_a_mirror()));
     for (section, entry) in file["configuration"].as_object().unwrap() {
-        let fields = entry["fields"].as_object().unwrap();
-        for (name, entry) in fields.iter().chain([(section, entry)]) {
+        let fields = entry["fields"].as_object();
+        for (name, entry) in fields.into_iter().flatten().chain([(section, entry)]) {
             for part in ["name", "description"] {
                 let text = entry[part].as_str().unwrap_or_default();
                 assert!(!text.is_empty(), "{section}.{name} has no {part}");

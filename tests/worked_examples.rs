@@ -4,18 +4,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
 
-use ha_ingestor::config::settings::{Filter, MeasurementFrom, Schema};
+use std::sync::Arc;
+
+use ha_ingestor::config::settings::{MeasurementFrom, Schema};
 use ha_ingestor::ingest::hass::protocol::parse_state;
 use ha_ingestor::line::encode::{Encoded, encode};
 use ha_ingestor::model::event::Event;
 use ha_ingestor::model::time::Timestamp;
 use ha_ingestor::pipeline::{Fate, Pipeline};
+use ha_ingestor::rules::Rules;
 
 fn check(schema: Schema, entity: &str, state: &str, attributes: &str, expected: &str) {
-    let mut pipeline = Pipeline::new(&Filter::default(), schema);
+    let mut pipeline = Pipeline::new(&Arc::new(Rules { schema, ..Rules::default() }));
     let state = format!(r#"{{"entity_id": "{entity}", "state": "{state}", "attributes": {attributes}}}"#);
     let change = parse_state(&state, Timestamp::from_micros(1_771_093_805_123_456)).unwrap();
-    match pipeline.handle(&Event::Changed(change)) {
+    match pipeline.handle(&Event::Changed(change), Timestamp::from_micros(0)) {
         Fate::Point { point, .. } => {
             let mut line = Vec::new();
             assert_eq!(encode(point, &mut line).unwrap(), Encoded::default(), "nothing had to be changed");

@@ -21,6 +21,7 @@ use crate::model::entity::EntityId;
 use crate::model::event::{Event, StateChange};
 use crate::model::time::Timestamp;
 use crate::pipeline::{Fate, Pipeline};
+use crate::rules::Rules;
 use crate::runtime::group::Group;
 use crate::runtime::signal::StopSignals;
 use crate::runtime::{clock, logging};
@@ -59,7 +60,8 @@ pub(super) async fn run(flags: &Flags, wishes: cli::Demo) -> anyhow::Result<Exit
     let board = Arc::new(Board::new(Instant::now(), clock::now()));
     let mut extra = Group::new("demo");
     extra.spawn("simulated_home", |stop| prepared.simulator.run(stop));
-    let pipeline = Pipeline::new(&settings.filter, settings.schema.clone());
+    let pipeline =
+        Pipeline::new(&Arc::new(Rules::of(settings.filter.clone(), settings.schema.clone(), settings.events.clone())));
     extra.spawn("ticker", |stop| tick(Arc::clone(&board), prepared.handle, pipeline, stop));
     let run_for = wishes.seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
     service::run(settings, doors, Arc::clone(&board), signals, Extra { group: Some(extra), run_for }).await?;
@@ -130,7 +132,7 @@ fn newest(home: &Handle) -> Option<StateChange> {
 
 /// The line that the service makes of it, by the same code.
 fn shown(pipeline: &mut Pipeline, change: StateChange) -> Option<String> {
-    let Fate::Point { point, .. } = pipeline.handle(&Event::Changed(change)) else { return None };
+    let Fate::Point { point, .. } = pipeline.handle(&Event::Changed(change), clock::now()) else { return None };
     let mut bytes = Vec::new();
     encode(point, &mut bytes).ok()?;
     String::from_utf8(bytes).ok()

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::sync::Arc;
 
 use anyhow::Context;
 
@@ -13,6 +14,7 @@ use crate::line::encode::encode;
 use crate::model::event::Event;
 use crate::model::fate::Reason;
 use crate::pipeline::{Fate, Pipeline};
+use crate::rules::Rules;
 use crate::runtime::clock;
 
 /// One state in JSON a line in, one line out: a point, or a comment that says why there is none.
@@ -24,12 +26,13 @@ pub(super) fn run(settings: &Settings, wishes: &Preview) -> anyhow::Result<Exit>
             Box::new(BufReader::new(file))
         }
     };
+    let rules = Arc::new(Rules::of(settings.filter.clone(), settings.schema.clone(), settings.events.clone()));
     let mut out = BufWriter::new(io::stdout().lock());
     for state in states.split(b'\n') {
         let state = state.context("cannot read the states")?;
         if !state.trim_ascii().is_empty() {
             // A pipeline of its own for each: a state that stands there twice is asked about twice.
-            let mut pipeline = Pipeline::new(&settings.filter, settings.schema.clone());
+            let mut pipeline = Pipeline::new(&rules);
             writeln!(out, "{}", answer(&mut pipeline, &state, wishes.explain)).context("cannot write the answer")?;
         }
     }
@@ -47,9 +50,10 @@ fn answer(pipeline: &mut Pipeline, state: &[u8], explain: bool) -> String {
     };
     let reasons = pipeline.explain(&change);
     let event = Event::Changed(change);
-    let answer = match pipeline.handle(&event) {
+    let answer = match pipeline.handle(&event, clock::now()) {
         Fate::Filtered(reason) => format!("# filtered: {}", reason.label()),
-        Fate::Duplicate => unreachable!("a fresh pipeline has seen nothing before"),
+        Fate::Duplicate | Fate::Waiting => unreachable!("a fresh pipeline has seen nothing before"),
+        Fate::Refused { reason, .. } => format!("# refused: {}", reason.label()),
         Fate::Point { point, .. } => {
             let mut bytes = Vec::new();
             match encode(point, &mut bytes) {

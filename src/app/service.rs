@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -15,7 +15,7 @@ use crate::config::settings::{self, Settings};
 use crate::dead_letters::{self, Store};
 use crate::influx::Target;
 use crate::ingest::hass;
-use crate::pipeline::Pipeline;
+use crate::rules::Rules;
 use crate::runtime::clock;
 use crate::runtime::group::{self, Group};
 use crate::runtime::repeats::{Repeats, Worth};
@@ -132,14 +132,17 @@ pub(super) async fn run(
         });
     }
 
+    // They may change while the service runs: whoever works by them hears of it.
+    let rules = Arc::new(Rules::of(settings.filter, settings.schema, settings.events));
+    let (_rules_change, rules) = watch::channel(rules);
+
     let mut shaping = Group::new("pipeline");
-    let pipeline = Pipeline::new(&settings.filter, settings.schema);
-    shaping.spawn("pipeline", |_| pipeline::task::run(pipeline, arriving, spool.clone(), Arc::clone(&board)));
+    shaping.spawn("pipeline", |_| pipeline::task::run(rules.clone(), arriving, spool.clone(), Arc::clone(&board)));
 
     let mut inputs = Group::new("inputs");
     match settings.home_assistant {
         Some(home) => inputs
-            .spawn("home_assistant", |stop| hass::run(home, settings.filter, events.clone(), Arc::clone(&board), stop)),
+            .spawn("home_assistant", |stop| hass::run(home, rules.clone(), events.clone(), Arc::clone(&board), stop)),
         None => {
             warn!("no Home Assistant to listen to: set `home_assistant.url` and `home_assistant.token`");
             board.home_assistant.not_configured("set `home_assistant.url` and `home_assistant.token`", clock::now());

@@ -6,10 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
-use super::settings::{Api, Compression, LogFormat, MeasurementFrom};
+use super::settings::{Api, Compression, LogFormat, MeasurementFrom, RegistryTag};
 use crate::spool::Durability;
 
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     pub log: Log,
@@ -19,6 +19,9 @@ pub struct Options {
     pub mirrors: Vec<InfluxDb>,
     pub filter: Filter,
     pub schema: Schema,
+    /// Types of events that are written besides changes of states. Default: what automations and scripts do.
+    pub events: Vec<String>,
+    pub mqtt: Mqtt,
     pub delivery: Delivery,
 }
 
@@ -113,6 +116,30 @@ pub struct Schema {
     pub tags_attributes: Vec<String>,
     /// Attributes that are not written. Default: none.
     pub ignore_attributes: Vec<String>,
+    /// What Home Assistant's registries say about an entity, as tags. Default: none.
+    pub registry_tags: Vec<RegistryTag>,
+}
+
+/// The broker whose messages are listened to, if `rules.yaml` says what they mean.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mqtt {
+    /// Default: true.
+    pub enabled: bool,
+    /// Default: empty, which under the Supervisor is the broker that it knows.
+    pub host: String,
+    /// Default: 1883.
+    pub port: i64,
+    /// Default: empty, no login.
+    pub username: String,
+    /// That user's password. Default: empty.
+    pub password: Secret,
+    /// Whether the connection is encrypted. Default: false.
+    pub tls: bool,
+    /// Whether the broker's certificate must be valid. Default: true.
+    pub verify_tls: bool,
+    /// A PEM file with further authorities: a name in `/ssl`, or an absolute path. Default: empty.
+    pub ca_certificate: String,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -142,6 +169,37 @@ pub struct Delivery {
     pub breaker_failures: i64,
     /// How long it is left alone. Default: 30.
     pub breaker_open_seconds: i64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            log: Log::default(),
+            home_assistant: HomeAssistant::default(),
+            influxdb: InfluxDb::default(),
+            mirrors: Vec::new(),
+            filter: Filter::default(),
+            schema: Schema::default(),
+            events: ["automation_triggered", "script_started", "call_service"].map(String::from).into(),
+            mqtt: Mqtt::default(),
+            delivery: Delivery::default(),
+        }
+    }
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            host: String::new(),
+            port: 1883,
+            username: String::new(),
+            password: Secret::default(),
+            tls: false,
+            verify_tls: true,
+            ca_certificate: String::new(),
+        }
+    }
 }
 
 impl Default for Log {
@@ -224,7 +282,12 @@ mod tests {
             "filter": {"include_domains": [], "include_entities": [], "exclude_domains": [], "exclude_entities": []},
             "schema": {
                 "measurement": "unit_of_measurement", "default_measurement": "", "override_measurement": "",
-                "tags": [], "tags_attributes": [], "ignore_attributes": []
+                "tags": [], "tags_attributes": [], "ignore_attributes": [], "registry_tags": []
+            },
+            "events": ["automation_triggered", "script_started", "call_service"],
+            "mqtt": {
+                "enabled": true, "host": "", "port": 1883, "username": "", "password": "", "tls": false,
+                "verify_tls": true, "ca_certificate": ""
             },
             "delivery": {
                 "linger_ms": 1000, "batch_points": 5000, "compression": "gzip", "durability": "balanced",

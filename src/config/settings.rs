@@ -21,6 +21,10 @@ pub struct Settings {
     pub targets: Vec<NamedTarget>,
     pub filter: Filter,
     pub schema: Schema,
+    /// Types of events that are written, besides changes of states.
+    pub events: Vec<String>,
+    /// `None`: no broker is to be listened to.
+    pub mqtt: Option<Mqtt>,
     pub delivery: Delivery,
     pub spool: Bounds,
     pub place: Place,
@@ -141,12 +145,31 @@ pub struct EntitySet {
     pub entities: Vec<String>,
     /// Patterns with `*`, `?`, `[seq]` or `[!seq]` over the full entity id.
     pub entity_globs: Vec<String>,
+    pub registry: RegistryNames,
+}
+
+/// What Home Assistant's registries say about an entity, by name or by id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegistryNames {
+    pub areas: Vec<String>,
+    pub floors: Vec<String>,
+    pub devices: Vec<String>,
+    pub labels: Vec<String>,
+    /// The integrations that made the entity, such as `hue`.
+    pub integrations: Vec<String>,
+}
+
+impl RegistryNames {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        [&self.areas, &self.floors, &self.devices, &self.labels, &self.integrations].iter().all(|list| list.is_empty())
+    }
 }
 
 impl EntitySet {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.domains.is_empty() && self.entities.is_empty() && self.entity_globs.is_empty()
+        self.domains.is_empty() && self.entities.is_empty() && self.entity_globs.is_empty() && self.registry.is_empty()
     }
 }
 
@@ -160,6 +183,43 @@ pub struct Schema {
     pub tags: Vec<(String, String)>,
     pub tags_attributes: Vec<String>,
     pub ignore_attributes: Vec<String>,
+    /// In the order of [`RegistryTag`], each at most once.
+    pub registry_tags: Vec<RegistryTag>,
+}
+
+/// What Home Assistant's registries say about an entity, as a tag of its points. The tag has the option's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegistryTag {
+    Area,
+    Floor,
+    Device,
+    /// All of them in one tag, with commas between.
+    Labels,
+    /// The integration that made the entity.
+    Platform,
+    /// `config` or `diagnostic`.
+    Category,
+}
+
+/// A broker whose messages are listened to.
+#[derive(Debug, Clone)]
+pub enum Mqtt {
+    /// The Supervisor knows it, and is asked at each connection.
+    Supervisor {
+        token: Secret,
+    },
+    Broker(Broker),
+}
+
+#[derive(Debug, Clone)]
+pub struct Broker {
+    pub host: String,
+    pub port: u16,
+    pub username: Option<String>,
+    pub password: Secret,
+    /// `None`: in plain text.
+    pub tls: Option<Tls>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,13 @@
-//! What a source reports: an entity changed, or it is gone.
+//! What a source reports: an entity changed or is gone, something happened in the home, a message came.
 
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::entity::EntityId;
 use super::fate::reasons;
+use super::registries::Registries;
 use super::time::Timestamp;
 use super::value::Attributes;
 
@@ -12,7 +15,19 @@ reasons! {
     /// Who reported an event: the label `source` of the metrics.
     Source {
         HomeAssistant = "home_assistant",
+        Mqtt = "mqtt",
+        /// Nobody: a value that stayed as it was is written again, because a rule asks for it.
+        Heartbeat = "heartbeat",
     }
+}
+
+/// What a source hands to the pipeline at once. The order in which it hands things over is that in which they count.
+#[derive(Debug)]
+pub enum Arrival {
+    /// Each of them is counted as received, and has one fate.
+    Events(Vec<Event>),
+    /// This is now known about the entities. It is no event.
+    Registries(Arc<Registries>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +35,10 @@ pub enum Event {
     Changed(StateChange),
     /// The entity was removed. Home Assistant gives no time for it.
     Removed(EntityId),
+    /// An event of Home Assistant's bus that is no change of a state.
+    Fired(Fired),
+    /// A message of the MQTT broker. What it means is the pipeline's to say.
+    Message(Message),
 }
 
 /// A state that an entity took, or attributes that changed under it. Cheap to clone.
@@ -32,6 +51,32 @@ pub struct StateChange {
     pub last_updated: Timestamp,
     /// Home Assistant's `context.id`: what caused the change.
     pub context: Option<ContextId>,
+}
+
+/// An event of Home Assistant's bus, such as `automation_triggered`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fired {
+    pub event_type: Arc<str>,
+    /// The event's `data`, in its order.
+    pub data: Attributes,
+    pub time_fired: Timestamp,
+    pub context: Option<ContextId>,
+    /// What caused the cause.
+    pub parent: Option<ContextId>,
+    /// The `user_id`: 32 hexadecimal digits.
+    pub user: Option<Arc<str>>,
+}
+
+/// A message of the MQTT broker, as it came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub topic: Arc<str>,
+    pub payload: Bytes,
+    /// It came because we subscribed, not because something happened.
+    pub retained: bool,
+    pub arrived: Timestamp,
+    /// Its number in this run of the program, from 1. The broker is told that a message is safe in the order of these.
+    pub receipt: u64,
 }
 
 /// A ULID: 26 ASCII characters, kept in place so that an event carries it without an allocation.

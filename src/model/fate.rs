@@ -49,6 +49,22 @@ reasons! {
         Unavailable = "unavailable",
         /// The state is an empty text.
         Empty = "empty",
+        /// A rule says `drop`.
+        DroppedByRule = "dropped_by_rule",
+        /// A rule wants changes of the state only, and only attributes changed.
+        SameState = "same_state",
+        /// A rule wants a point now and then, and a newer value came before this one's turn.
+        Throttled = "throttled",
+        /// No entry of `mqtt.topics` says what the message means.
+        NotMapped = "not_mapped",
+        /// `mqtt.ignore` names the topic of the message.
+        IgnoredTopic = "ignored_topic",
+        /// A message that the broker kept, and nobody asked for those.
+        Retained = "retained",
+        /// A message that completes another one, such as the time of a state of `mqtt_statestream`.
+        PartOfState = "part_of_state",
+        /// An event of a type that is not in `events`.
+        NotAskedFor = "not_asked_for",
     }
 }
 
@@ -80,6 +96,16 @@ reasons! {
         KeyTooLong = "key_too_long",
         /// Outside the years that a 64-bit count of nanoseconds covers.
         TimeOutOfRange = "time_out_of_range",
+        /// The payload of a message is not the JSON that the rule for its topic expects.
+        NotJson = "not_json",
+        /// The payload of a message is not text.
+        NotText = "not_text",
+        /// The payload of a message is larger than what is looked at.
+        PayloadTooLarge = "payload_too_large",
+        /// A time that a rule says is in the payload is not there, or is none.
+        NoTime = "no_time",
+        /// A value is not of the type that a rule says it has.
+        WrongType = "wrong_type",
     }
 }
 

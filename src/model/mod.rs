@@ -7,5 +7,7 @@ pub mod event;
 pub mod fate;
 pub mod point;
 pub mod record;
+pub mod registries;
 pub mod time;
+pub mod topic;
 pub mod value;

@@ -1,24 +1,30 @@
-//! What becomes of an event: the filter, what was seen before, the schema.
+//! What becomes of an event: the filter, what was seen before, the rules, the schema.
 //!
 //! `Pipeline` decides and is silent: it knows no task, no channel and no clock, and it makes points, not lines. Every
-//! event that goes in comes out as exactly one [`Fate`].
+//! event that goes in comes out as exactly one [`Fate`], some of them later.
 
 pub mod filter;
+pub mod fired;
 pub mod glob;
+pub mod mqtt;
+pub mod places;
 pub mod python;
 pub mod schema;
 pub mod task;
+pub mod twice;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use self::filter::Filter;
 use self::schema::{Schema, Shape};
-use crate::config::settings;
 use crate::model::entity::EntityId;
-use crate::model::event::{Event, StateChange};
-use crate::model::fate::Filtered;
+use crate::model::event::{ContextId, Event, Source, StateChange};
+use crate::model::fate::{Filtered, Refused};
 use crate::model::point::Point;
+use crate::model::registries::Registries;
 use crate::model::time::Timestamp;
+use crate::rules::Rules;
 
 pub struct Pipeline {
     filter: Filter,
@@ -30,12 +36,27 @@ pub struct Pipeline {
 /// The fate of one event.
 #[derive(Debug)]
 pub enum Fate<'a> {
-    /// To be written. The point is sorted, and may have no field at all; `omitted` numbers were not finite.
-    Point { point: &'a Point, omitted: u32 },
+    /// To be written. The point is sorted, and may have no field at all; `omitted` numbers were not finite. `rule` is the
+    /// one that changed it last, or whose point it is.
+    Point { point: &'a Point, omitted: u32, context: Option<ContextId>, rule: Option<Arc<str>> },
     /// Not meant to be written.
     Filtered(Filtered),
-    /// Handled before: a new session begins with the states that the one before has already told.
+    /// Handled before: a new session begins with the states that the one before has already told, and the same change may
+    /// come through two sources.
     Duplicate,
+    /// Its turn comes later, out of [`Pipeline::next_due`], or a newer one takes its place.
+    Waiting,
+    /// It cannot become a point, in the words of the rule that wants one.
+    Refused { reason: Refused, rule: Option<Arc<str>> },
+}
+
+/// What comes out of the pipeline because time passed.
+#[derive(Debug)]
+pub struct Due<'a> {
+    /// Set if nobody handed it in: then it is counted as received, and from here.
+    pub made_by: Option<Source>,
+    /// Never [`Fate::Waiting`].
+    pub fate: Fate<'a>,
 }
 
 /// Why a change is written as it is, in the words of the options.
@@ -54,15 +75,50 @@ struct Known {
 
 impl Pipeline {
     #[must_use]
-    pub fn new(filter: &settings::Filter, schema: settings::Schema) -> Self {
-        Self { filter: Filter::new(filter), schema: Schema::new(schema), known: HashMap::new() }
+    pub fn new(rules: &Arc<Rules>) -> Self {
+        Self { filter: Filter::new(&rules.filter), schema: Schema::new(rules.schema.clone()), known: HashMap::new() }
     }
 
-    /// Decides the fate of one event.
+    /// Other rules apply from now on.
+    pub fn follow(&mut self, rules: &Arc<Rules>) {
+        *self = Self::new(rules);
+    }
+
+    /// Something else is known about the entities from `now` on.
+    pub fn learn(&mut self, _registries: Arc<Registries>, _now: Timestamp) {}
+
+    /// What came in and has no fate yet.
     #[must_use]
-    pub fn handle(&mut self, event: &Event) -> Fate<'_> {
+    pub fn waiting(&self) -> u64 {
+        0
+    }
+
+    /// When [`Self::next_due`] should be asked. `None`: not before something comes in.
+    #[must_use]
+    pub fn due_at(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// The next thing whose time has come. At the stop `now` is the end of time: then everything that waits comes out.
+    /// `home_is_live`: Home Assistant would tell if a value changed, so that one can be written again as it was.
+    #[must_use]
+    pub fn next_due(&mut self, _now: Timestamp, _home_is_live: bool) -> Option<Due<'_>> {
+        None
+    }
+
+    /// The receipt of the oldest message that has no fate yet.
+    #[must_use]
+    pub fn unsettled_receipt(&self) -> Option<u64> {
+        None
+    }
+
+    /// Decides the fate of one event. `now` is the time of the wall clock.
+    #[must_use]
+    pub fn handle(&mut self, event: &Event, _now: Timestamp) -> Fate<'_> {
         let change = match event {
             Event::Changed(change) => change,
+            Event::Fired(_) => return Fate::Filtered(Filtered::NotAskedFor),
+            Event::Message(_) => return Fate::Filtered(Filtered::NotMapped),
             Event::Removed(entity) => {
                 self.known.remove(entity);
                 return Fate::Filtered(Filtered::Removed);
@@ -82,7 +138,12 @@ impl Pipeline {
         }
         known.newest = known.newest.max(Some(change.last_updated));
         match self.schema.shape(change, &mut known.shape) {
-            Ok(()) => Fate::Point { point: &known.shape.point, omitted: known.shape.omitted },
+            Ok(()) => Fate::Point {
+                point: &known.shape.point,
+                omitted: known.shape.omitted,
+                context: change.context,
+                rule: None,
+            },
             Err(reason) => Fate::Filtered(reason),
         }
     }
@@ -99,17 +160,19 @@ mod tests {
     use std::sync::Arc;
 
     use super::{Fate, Pipeline};
-    use crate::config::settings;
     use crate::model::entity::EntityId;
     use crate::model::event::{Event, StateChange};
     use crate::model::fate::Reason as _;
     use crate::model::time::Timestamp;
     use crate::model::value::Value;
+    use crate::rules::Rules;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_000_000);
 
     fn pipeline() -> Pipeline {
-        let mut filter = settings::Filter::default();
-        filter.exclude.entity_globs.push("*.hidden*".into());
-        Pipeline::new(&filter, settings::Schema::default())
+        let mut rules = Rules::default();
+        rules.filter.exclude.entity_globs.push("*.hidden*".into());
+        Pipeline::new(&Arc::new(rules))
     }
 
     fn changed(entity: &str, state: &str, micros: i64) -> Event {
@@ -130,10 +193,12 @@ mod tests {
     fn check(events: &[(Event, &str)]) -> Pipeline {
         let mut pipeline = pipeline();
         for (event, expected) in events {
-            let fate = match pipeline.handle(event) {
+            let fate = match pipeline.handle(event, NOW) {
                 Fate::Point { .. } => "point",
                 Fate::Duplicate => "duplicate",
                 Fate::Filtered(reason) => reason.label(),
+                Fate::Waiting => "waiting",
+                Fate::Refused { reason, .. } => reason.label(),
             };
             assert_eq!(fate, *expected, "{event:?}");
         }
@@ -185,7 +250,7 @@ mod tests {
     fn a_point_is_sorted_and_carries_the_time_of_the_event() {
         let mut pipeline = pipeline();
         let event = changed("light.a", "on", 1_500);
-        let Fate::Point { point, omitted: 0 } = pipeline.handle(&event) else {
+        let Fate::Point { point, omitted: 0, .. } = pipeline.handle(&event, NOW) else {
             panic!("a light that is on is a point")
         };
         let keys: Vec<_> = point.tags().map(|(key, _)| key).chain(point.fields().map(|(key, _)| key)).collect();

@@ -5,23 +5,39 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::{Fate, Pipeline};
 use crate::line::encode::encode;
-use crate::model::event::{ContextId, Event};
+use crate::model::event::{Arrival, ContextId, Event};
 use crate::model::fate::{Reason, Refused};
 use crate::model::record::Record;
 use crate::model::time::Timestamp;
+use crate::rules::Rules;
 use crate::runtime::alive::beating;
+use crate::runtime::clock;
 use crate::spool::shared::Shared;
 use crate::status::board::Board;
 
 /// Runs until everybody who sends events is gone.
-pub async fn run(mut pipeline: Pipeline, mut arriving: Receiver<Vec<Event>>, spool: Shared, board: Arc<Board>) {
+pub async fn run(
+    rules: watch::Receiver<Arc<Rules>>,
+    mut arriving: Receiver<Arrival>,
+    spool: Shared,
+    board: Arc<Board>,
+) {
+    let mut pipeline = Pipeline::new(&rules.borrow());
     let mut lines = Lines::default();
     let work = async {
-        while let Some(events) = arriving.recv().await {
+        while let Some(arrival) = arriving.recv().await {
+            let events = match arrival {
+                Arrival::Events(events) => events,
+                Arrival::Registries(registries) => {
+                    pipeline.learn(registries, clock::now());
+                    continue;
+                }
+            };
             shape(&mut pipeline, &events, &mut lines, &spool, &board);
             // A disk that is busy slows the flow down; one that does not answer does not stop it. At the stop there is no
             // time for either.
@@ -51,20 +67,17 @@ fn shape(pipeline: &mut Pipeline, events: &[Event], lines: &mut Lines, spool: &S
     lines.bytes.clear();
     lines.places.clear();
     for event in events {
-        match pipeline.handle(event) {
+        match pipeline.handle(event, clock::now()) {
             Fate::Filtered(reason) => board.arrivals.filtered.add(reason, 1),
             Fate::Duplicate => board.arrivals.duplicates.add(1),
-            Fate::Point { point, omitted } => {
+            Fate::Waiting | Fate::Refused { .. } => {}
+            Fate::Point { point, omitted, context, rule: _ } => {
                 board.arrivals.omitted_fields.add(u64::from(omitted));
                 let start = lines.bytes.len();
                 match encode(point, &mut lines.bytes) {
                     Ok(encoded) => {
                         board.arrivals.adjusted_texts.add(u64::from(encoded.adjusted_texts));
                         lines.bytes.push(b'\n');
-                        let context = match event {
-                            Event::Changed(change) => change.context,
-                            Event::Removed(_) => None,
-                        };
                         lines.places.push(Place { time: point.time(), context, bytes: start..lines.bytes.len() });
                     }
                     Err(reason) => refuse(event, reason, board),

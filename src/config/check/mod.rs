@@ -5,6 +5,7 @@
 
 mod filter;
 mod home_assistant;
+mod mqtt;
 mod targets;
 
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
@@ -18,7 +19,7 @@ use super::Machine;
 use super::faults::{Faults, shown};
 use super::options::{self, Options};
 use super::secret::Secret;
-use super::settings::{Breaker, Delivery, Log, Place, Schema, Settings, Tls};
+use super::settings::{Breaker, Delivery, Log, Place, RegistryTag, Schema, Settings, Tls};
 use crate::runtime::backoff::Policy;
 use crate::spool::Bounds;
 
@@ -35,9 +36,11 @@ impl Settings {
         let targets = targets::check(options.influxdb, options.mirrors, machine, faults);
         let filter = filter::check(options.filter, faults);
         let schema = schema(options.schema, faults);
+        let events = events(options.events, faults);
+        let mqtt = mqtt::check(options.mqtt, machine, faults);
         let delivery = delivery(&options.delivery, faults);
         let spool = spool(&options.delivery, delivery.linger, faults);
-        Self { log, home_assistant, targets, filter, schema, delivery, spool, place }
+        Self { log, home_assistant, targets, filter, schema, events, mqtt, delivery, spool, place }
     }
 }
 
@@ -52,7 +55,26 @@ fn schema(typed: options::Schema, faults: &mut Faults) -> Schema {
         tags,
         tags_attributes: typed.tags_attributes,
         ignore_attributes: typed.ignore_attributes,
+        registry_tags: registry_tags(typed.registry_tags),
     }
+}
+
+fn registry_tags(mut typed: Vec<RegistryTag>) -> Vec<RegistryTag> {
+    typed.sort_unstable();
+    typed.dedup();
+    typed
+}
+
+/// Changes of states come anyway, and not as events of this kind.
+fn events(typed: Vec<String>, faults: &mut Faults) -> Vec<String> {
+    const KEY: &str = "events";
+    no_empty_item(KEY, &typed, faults);
+    for event in ["state_changed", "state_reported", "*"] {
+        if typed.iter().any(|known| known == event) {
+            faults.also_at(KEY, format_args!("`{event}` cannot be asked for: changes of states are written anyway"));
+        }
+    }
+    typed
 }
 
 fn tags(typed: &[String], faults: &mut Faults) -> Vec<(String, String)> {

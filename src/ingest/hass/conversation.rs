@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::model::event::{Event, Source};
+use crate::model::event::{Arrival, Event, Source};
 use crate::model::fate::{Reason, Unreadable};
 use crate::runtime::clock;
 use crate::runtime::repeats::{Repeats, Worth};
@@ -43,8 +43,8 @@ pub(super) struct Conversation<'a> {
     pub(super) id: &'a str,
     pub(super) session: Session,
     pub(super) states: &'a mut States,
-    /// This sends, the pipeline receives, one vector for each frame; when it is full, frames wait here.
-    pub(super) events: &'a mpsc::Sender<Vec<Event>>,
+    /// This sends, the pipeline receives, one arrival for each frame; when it is full, frames wait here.
+    pub(super) events: &'a mpsc::Sender<Arrival>,
     pub(super) board: &'a Arc<Board>,
     pub(super) limits: Limits,
     /// What the session's times count from.
@@ -239,7 +239,7 @@ impl Conversation<'_> {
         self.board.hass.entities.set(self.states.len() as u64);
         self.board.hass.last_event.set(clock::now());
         self.board.arrivals.received.add(Source::HomeAssistant, events.len() as u64);
-        permit.send(events);
+        permit.send(Arrival::Events(events));
         Ok(())
     }
 

@@ -19,14 +19,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::settings::{Filter, HomeAssistant};
-use crate::model::event::Event;
+use crate::model::event::Arrival;
+use crate::rules::Rules;
 use crate::runtime::repeats::{Repeats, Worth};
 use crate::runtime::{alive, clock};
 use crate::status::board::Board;
@@ -69,23 +70,23 @@ impl Default for Limits {
 
 /// Receives the events of a home until `stop`, or until nobody takes them any more.
 ///
-/// `events`: this task sends, the pipeline receives, one vector for each frame. When it is full, frames wait in memory
+/// `events`: this task sends, the pipeline receives, one arrival for each frame. When it is full, frames wait in memory
 /// up to a limit; beyond it the connection is dropped on purpose.
 pub async fn run(
     settings: HomeAssistant,
-    filter: Filter,
-    events: mpsc::Sender<Vec<Event>>,
+    rules: watch::Receiver<Arc<Rules>>,
+    events: mpsc::Sender<Arrival>,
     board: Arc<Board>,
     stop: CancellationToken,
 ) {
-    run_within(Limits::default(), settings, filter, events, board, stop).await;
+    run_within(Limits::default(), settings, rules, events, board, stop).await;
 }
 
 async fn run_within(
     limits: Limits,
     settings: HomeAssistant,
-    filter: Filter,
-    events: mpsc::Sender<Vec<Event>>,
+    rules: watch::Receiver<Arc<Rules>>,
+    events: mpsc::Sender<Arrival>,
     board: Arc<Board>,
     stop: CancellationToken,
 ) {
@@ -105,7 +106,8 @@ async fn run_within(
             Err(err) => Failure::Connect(err),
             Ok(socket) => {
                 board.hass.sessions.add(1);
-                let session = Session::new(settings.token.clone(), filter.clone(), limits.patience, epoch.elapsed());
+                let filter = rules.borrow().filter.clone();
+                let session = Session::new(settings.token.clone(), filter, limits.patience, epoch.elapsed());
                 let mut conversation = Conversation {
                     id: &id,
                     session,

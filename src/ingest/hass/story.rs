@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -21,8 +21,9 @@ use super::session::Patience;
 use super::{Limits, ProbeError, probe, run_within, session_id};
 use crate::config::secret::Secret;
 use crate::config::settings::{EntitySet, Filter, HomeAssistant, Tls};
-use crate::model::event::Event;
+use crate::model::event::{Arrival, Event};
 use crate::model::time::Timestamp;
+use crate::rules::Rules;
 use crate::runtime::backoff::Policy;
 use crate::status::board::Board;
 use crate::status::snapshot::{LinkState, Snapshot};
@@ -55,7 +56,7 @@ fn limits() -> Limits {
 /// The service's side, with the pipeline's end of the channel, and the port on which Home Assistant is expected.
 struct Bench {
     listener: TcpListener,
-    events: mpsc::Receiver<Vec<Event>>,
+    events: mpsc::Receiver<Arrival>,
     board: Arc<Board>,
     stop: CancellationToken,
     task: JoinSet<()>,
@@ -73,7 +74,8 @@ impl Bench {
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         let settings = settings(&listener, "ws");
-        task.spawn(run_within(limits, settings, filter, sender, Arc::clone(&board), stop.clone()));
+        let (_, rules) = watch::channel(Arc::new(Rules { filter, ..Rules::default() }));
+        task.spawn(run_within(limits, settings, rules, sender, Arc::clone(&board), stop.clone()));
         Self { listener, events, board, stop, task }
     }
 
@@ -82,7 +84,10 @@ impl Bench {
     }
 
     async fn events(&mut self) -> Vec<Event> {
-        timeout(SOON, self.events.recv()).await.expect("events come soon").expect("the session goes on")
+        match timeout(SOON, self.events.recv()).await.expect("events come soon").expect("the session goes on") {
+            Arrival::Events(events) => events,
+            Arrival::Registries(registries) => panic!("no events: {registries:?}"),
+        }
     }
 
     fn status(&self) -> Snapshot {
@@ -111,7 +116,7 @@ impl Bench {
             assert!(matches!(peer.next().await, Some(Message::Close(_))));
         }
         let mut left = 0;
-        while let Ok(events) = self.events.try_recv() {
+        while let Ok(Arrival::Events(events)) = self.events.try_recv() {
             left += events.len();
         }
         assert_eq!(self.status().arrivals.received(), (handed_over + left) as u64);
@@ -355,7 +360,7 @@ async fn a_pipeline_that_stalls_costs_the_session_before_it_costs_the_memory() {
         let mut welcome = pin!(Peer::welcome(&bench.listener, EMPTY));
         loop {
             tokio::select! {
-                events = bench.events.recv() => handed_over += events.unwrap().len(),
+                Some(Arrival::Events(events)) = bench.events.recv() => handed_over += events.len(),
                 peer = &mut welcome => break peer,
             }
         }
