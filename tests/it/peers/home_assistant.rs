@@ -28,6 +28,9 @@ pub struct Setup<'a> {
     pub demo: bool,
     /// The integration `influxdb`, on its way to this port and database.
     pub influxdb: Option<(u16, &'a str)>,
+    /// The integration `mqtt` with the broker at this port of the loopback. What happens is published as well: by
+    /// `mqtt_statestream` below `stream`, with times and attributes, and by `mqtt_eventstream` to `home/events`.
+    pub mqtt: Option<u16>,
 }
 
 pub struct HomeAssistant {
@@ -78,6 +81,10 @@ impl HomeAssistant {
         let folder = TempDir::new().unwrap();
         let address = free_address();
         fs::write(folder.path().join("configuration.yaml"), configuration(address.port(), setup)).unwrap();
+        if let Some(port) = setup.mqtt {
+            fs::create_dir(folder.path().join(".storage")).unwrap();
+            fs::write(folder.path().join(".storage/core.config_entries"), mqtt_entry(port)).unwrap();
+        }
         // Python leaves compiled files beside its sources: not in the checkout.
         copy_loadgen_to(&folder.path().join("custom_components/loadgen"));
 
@@ -223,7 +230,26 @@ template:
     if let Some((port, database)) = setup.influxdb {
         writeln!(yaml, "influxdb: {{api_version: 1, host: 127.0.0.1, port: {port}, database: {database}}}").unwrap();
     }
+    if setup.mqtt.is_some() {
+        yaml.push_str(
+            "mqtt_statestream: {base_topic: stream, publish_attributes: true, publish_timestamps: true}\n\
+             mqtt_eventstream: {publish_topic: home/events}\n",
+        );
+    }
     yaml
+}
+
+/// What the page for a new MQTT integration leaves behind. Both integrations that publish want it at the boot.
+fn mqtt_entry(port: u16) -> String {
+    let entry = json!({
+        "entry_id": "01JD5Y0Z3N8Q4T7W1A2B3C4D5E", "domain": "mqtt", "title": "broker", "source": "user", "version": 1,
+        "minor_version": 2, "data": {"broker": "127.0.0.1", "port": port}, "options": {}, "subentries": [],
+        "discovery_keys": {}, "disabled_by": null, "unique_id": null, "pref_disable_new_entities": false,
+        "pref_disable_polling": false, "created_at": "2026-01-01T00:00:00+00:00",
+        "modified_at": "2026-01-01T00:00:00+00:00",
+    });
+    let entries = json!({"entries": [entry]});
+    json!({"version": 1, "minor_version": 5, "key": "core.config_entries", "data": entries}).to_string()
 }
 
 fn copy_loadgen_to(folder: &Path) {
