@@ -29,6 +29,9 @@ use crate::{deliver, pipeline};
 /// when it is full the session waits, and its reader keeps frames in its own bounded queue.
 const EVENT_FRAMES: usize = 256;
 
+/// Events that cannot be written, on their way from the pipeline to whoever keeps them; when it is full they are only counted.
+const REFUSED_EVENTS: usize = 256;
+
 /// The target that there always is.
 const MAIN_TARGET: &str = "influxdb";
 
@@ -137,7 +140,10 @@ pub(super) async fn run(
     let (_rules_change, rules) = watch::channel(rules);
 
     let mut shaping = Group::new("pipeline");
-    shaping.spawn("pipeline", |_| pipeline::task::run(rules.clone(), arriving, spool.clone(), Arc::clone(&board)));
+    let (refused, _refused) = mpsc::channel(REFUSED_EVENTS);
+    shaping.spawn("pipeline", |_| {
+        pipeline::task::run(rules.clone(), arriving, spool.clone(), refused, Arc::clone(&board))
+    });
 
     let mut inputs = Group::new("inputs");
     match settings.home_assistant {

@@ -1,12 +1,15 @@
 //! Which entities are written: Home Assistant's own include and exclude lists.
 //!
-//! The precedence is that of its `entityfilter` helper, so that lists copied from a configuration keep their meaning.
+//! The precedence is that of its `entityfilter` helper, so that lists copied from a configuration keep their meaning. What
+//! the registries say of an entity stands between its id and its domain: entity, glob, registries, domain.
 
 use std::collections::HashSet;
 
 use super::glob::Glob;
+use super::selection::RegistryList;
 use crate::config::settings;
 use crate::model::entity::EntityId;
+use crate::model::registries::Registered;
 
 #[derive(Debug, Clone)]
 pub struct Filter {
@@ -26,6 +29,7 @@ struct Lists {
     domains: HashSet<String>,
     entities: HashSet<String>,
     globs: Vec<Glob>,
+    registry: settings::RegistryNames,
 }
 
 impl Filter {
@@ -34,14 +38,18 @@ impl Filter {
         Self { include: Lists::new(&settings.include), exclude: Lists::new(&settings.exclude) }
     }
 
+    /// An entity that no registry knows.
     #[must_use]
-    pub fn allows(&self, entity: &EntityId) -> bool {
-        self.judge(entity).allowed
+    pub fn judge(&self, entity: &EntityId) -> Verdict {
+        self.judge_with(entity, None)
     }
 
     #[must_use]
-    pub fn judge(&self, entity: &EntityId) -> Verdict {
+    pub fn judge_with(&self, entity: &EntityId, registered: Option<&Registered>) -> Verdict {
         let (include, exclude) = (&self.include, &self.exclude);
+        if self.depends_on_registries() {
+            return self.judge_by_all(entity, registered);
+        }
         match (include.is_empty(), exclude.is_empty()) {
             (true, true) => allow("no list is set"),
             (false, true) if include.names(entity) => allow("listed in include.entities"),
@@ -54,6 +62,45 @@ impl Filter {
             (true, false) => allow("in no exclude list"),
             (false, false) => self.judge_by_both(entity),
         }
+    }
+
+    /// Whether it matters what the registries say.
+    #[must_use]
+    pub fn depends_on_registries(&self) -> bool {
+        !self.include.registry.is_empty() || !self.exclude.registry.is_empty()
+    }
+
+    /// As with lists that Home Assistant knows, and with another one before the domain.
+    fn judge_by_all(&self, entity: &EntityId, registered: Option<&Registered>) -> Verdict {
+        let (include, exclude) = (&self.include, &self.exclude);
+        if include.names(entity) {
+            return allow("listed in include.entities");
+        }
+        if exclude.names(entity) {
+            return deny("listed in exclude.entities");
+        }
+        if include.matches(entity) {
+            return allow("matches include.entity_globs");
+        }
+        if exclude.matches(entity) {
+            return deny("matches exclude.entity_globs");
+        }
+        if let Some(list) = exclude.registry_list(registered) {
+            return deny(list.excluded());
+        }
+        if let Some(list) = include.registry_list(registered) {
+            return allow(list.included());
+        }
+        if include.has_patterns() {
+            if include.covers_domain(entity) {
+                return allow("its domain is in include.domains");
+            }
+            return deny("in no include list");
+        }
+        if exclude.covers_domain(entity) {
+            return deny("its domain is in exclude.domains");
+        }
+        allow("in no exclude list")
     }
 
     fn judge_by_both(&self, entity: &EntityId) -> Verdict {
@@ -99,6 +146,7 @@ impl Lists {
             // Home Assistant reads entity ids in any case, but neither domains nor patterns.
             entities: set.entities.iter().map(|entity| entity.to_lowercase()).collect(),
             globs: set.entity_globs.iter().map(|glob| Glob::new(glob)).collect(),
+            registry: set.registry.clone(),
         }
     }
 
@@ -108,7 +156,7 @@ impl Lists {
 
     /// Whether there is anything that can match more than one entity.
     fn has_patterns(&self) -> bool {
-        !self.domains.is_empty() || !self.globs.is_empty()
+        !self.domains.is_empty() || !self.globs.is_empty() || !self.registry.is_empty()
     }
 
     fn names(&self, entity: &EntityId) -> bool {
@@ -122,6 +170,35 @@ impl Lists {
     fn matches(&self, entity: &EntityId) -> bool {
         self.globs.iter().any(|glob| glob.matches(entity.as_str()))
     }
+
+    /// The list that names something of the entity.
+    fn registry_list(&self, registered: Option<&Registered>) -> Option<RegistryList> {
+        let registered = registered?;
+        let names_it = |list: &RegistryList| list.of(&self.registry).iter().any(|text| list.names(text, registered));
+        RegistryList::ALL.into_iter().find(names_it)
+    }
+}
+
+impl RegistryList {
+    const fn included(self) -> &'static str {
+        match self {
+            Self::Areas => "its area is in include.areas",
+            Self::Floors => "its floor is in include.floors",
+            Self::Devices => "its device is in include.devices",
+            Self::Labels => "one of its labels is in include.labels",
+            Self::Integrations => "its integration is in include.integrations",
+        }
+    }
+
+    const fn excluded(self) -> &'static str {
+        match self {
+            Self::Areas => "its area is in exclude.areas",
+            Self::Floors => "its floor is in exclude.floors",
+            Self::Devices => "its device is in exclude.devices",
+            Self::Labels => "one of its labels is in exclude.labels",
+            Self::Integrations => "its integration is in exclude.integrations",
+        }
+    }
 }
 
 const fn allow(because: &'static str) -> Verdict {
@@ -134,15 +211,22 @@ const fn deny(because: &'static str) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::Filter;
     use crate::config::settings::{self, EntitySet};
     use crate::model::entity::EntityId;
+    use crate::model::registries::{Named, Registered};
 
-    /// Reads `light`, `light.a` and `light.*` as a domain, an entity and a glob.
+    /// Reads `light`, `light.a` and `light.*` as a domain, an entity and a glob; `@hall` as an area and `#loud` as a label.
     fn lists(text: &str) -> EntitySet {
         let mut set = EntitySet::default();
         for word in text.split_whitespace().map(String::from) {
-            if word.contains(['*', '?', '[']) {
+            if let Some(area) = word.strip_prefix('@') {
+                set.registry.areas.push(area.into());
+            } else if let Some(label) = word.strip_prefix('#') {
+                set.registry.labels.push(label.into());
+            } else if word.contains(['*', '?', '[']) {
                 set.entity_globs.push(word);
             } else if word.contains('.') {
                 set.entities.push(word);
@@ -204,5 +288,59 @@ mod tests {
         let filter = Filter::new(&settings::Filter { include: lists("light"), exclude: lists("*_x") });
         assert_eq!(filter.judge(&EntityId::parse("light.a_x").unwrap()).because, "matches exclude.entity_globs");
         assert_eq!(filter.judge(&EntityId::parse("light.a").unwrap()).because, "its domain is in include.domains");
+    }
+
+    /// `light.a@hall#loud` is in the area `hall` and has the label `loud`.
+    fn check_placed(include: &str, exclude: &str, allowed: &str, denied: &str) {
+        let filter = Filter::new(&settings::Filter { include: lists(include), exclude: lists(exclude) });
+        let named = |text: &str| Arc::new(Named { name: text.into(), id: text.into() });
+        for (entities, expected) in [(allowed, true), (denied, false)] {
+            for entity in entities.split_whitespace() {
+                let (rest, label) = entity.split_once('#').unwrap_or((entity, ""));
+                let (id, area) = rest.split_once('@').unwrap_or((rest, ""));
+                let labels = (!label.is_empty()).then(|| named(label)).into_iter().collect();
+                let area = (!area.is_empty()).then(|| named(area));
+                let registered = Registered { area, labels, ..Registered::default() };
+                let verdict = filter.judge_with(&EntityId::parse(id).unwrap(), Some(&registered));
+                assert_eq!(verdict.allowed, expected, "{include:?} without {exclude:?}, {entity}: {}", verdict.because);
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_registries_say_stands_between_the_id_and_the_domain() {
+        // Only include.
+        check_placed("@hall", "", "light.a@hall", "light.a light.a@cellar");
+        check_placed("@hall sensor fan.b", "", "light.a@hall sensor.a fan.b", "light.a fan.a");
+        // Only exclude.
+        check_placed("", "@hall #loud", "light.a light.a@cellar", "light.a@hall light.a@cellar#loud");
+        check_placed("", "@hall sensor", "light.a", "light.a@hall sensor.a");
+        // Both: out counts before in.
+        check_placed("@hall", "#loud", "light.a@hall", "light.a@hall#loud light.a");
+        // More than a domain.
+        check_placed("sensor", "@hall", "sensor.a", "sensor.a@hall light.a");
+        check_placed("@hall", "sensor", "sensor.a@hall", "sensor.a light.a");
+        // Less than an id and a glob.
+        check_placed("light.a *_x", "@hall", "light.a@hall light.b_x@hall", "light.b@hall light.b");
+        check_placed("@hall", "light.a *_x", "light.b@hall", "light.a@hall light.b_x@hall");
+        // Nothing but names is included: the others are in unless they are out.
+        check_placed("light.a", "@hall sensor", "light.a@hall light.b", "light.b@hall sensor.a");
+    }
+
+    #[test]
+    fn an_entity_that_no_registry_knows_is_in_no_area() {
+        let filter = Filter::new(&settings::Filter { include: lists("@hall"), exclude: lists("") });
+        assert_eq!(filter.judge(&EntityId::parse("light.a").unwrap()).because, "in no include list");
+    }
+
+    #[test]
+    fn the_list_of_the_registries_that_decided_has_a_name() {
+        let filter = Filter::new(&settings::Filter { include: lists("@hall"), exclude: lists("#loud") });
+        let named = |text: &str| Arc::new(Named { name: text.into(), id: text.into() });
+        let mut registered = Registered { area: Some(named("hall")), ..Registered::default() };
+        let entity = EntityId::parse("light.a").unwrap();
+        assert_eq!(filter.judge_with(&entity, Some(&registered)).because, "its area is in include.areas");
+        registered.labels = Arc::new([named("loud")]);
+        assert_eq!(filter.judge_with(&entity, Some(&registered)).because, "one of its labels is in exclude.labels");
     }
 }

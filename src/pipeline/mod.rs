@@ -3,23 +3,31 @@
 //! `Pipeline` decides and is silent: it knows no task, no channel and no clock, and it makes points, not lines. Every
 //! event that goes in comes out as exactly one [`Fate`], some of them later.
 
+mod entity;
 pub mod filter;
 pub mod fired;
 pub mod glob;
 pub mod mqtt;
+pub mod pace;
 pub mod places;
 pub mod python;
 pub mod schema;
+pub mod selection;
+pub mod state;
 pub mod task;
+pub mod transform;
+pub mod treatment;
 pub mod twice;
+pub mod units;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use self::filter::Filter;
-use self::schema::{Schema, Shape};
+use self::entity::{Desk, Known, Outcome, Teller};
+use self::mqtt::{Messages, Reading, Settled};
+use self::treatment::Decision;
 use crate::model::entity::EntityId;
-use crate::model::event::{ContextId, Event, Source, StateChange};
+use crate::model::event::{ContextId, Event, Fired, Message, Source, StateChange};
 use crate::model::fate::{Filtered, Refused};
 use crate::model::point::Point;
 use crate::model::registries::Registries;
@@ -27,10 +35,28 @@ use crate::model::time::Timestamp;
 use crate::rules::Rules;
 
 pub struct Pipeline {
-    filter: Filter,
-    schema: Schema,
+    rules: Arc<Rules>,
+    desk: Desk,
+    messages: Messages,
     /// One entry per entity that exists: the source reports what was removed, also while nobody was listening.
     known: HashMap<EntityId, Known>,
+    /// What waited for something that does not come any more. Its turn is now.
+    released: VecDeque<Released>,
+    /// The oldest message behind what was released.
+    released_receipt: Option<u64>,
+    last_receipt: u64,
+    /// Of the last message or event of the bus.
+    point: Point,
+    /// The last change that came out because time passed.
+    due: Option<StateChange>,
+    /// Of an entity that was removed while one of its changes waited.
+    gone: Known,
+}
+
+enum Released {
+    Settled(Settled),
+    /// Of an entity that was removed.
+    Held(StateChange),
 }
 
 /// The fate of one event.
@@ -57,101 +83,204 @@ pub struct Due<'a> {
     pub made_by: Option<Source>,
     /// Never [`Fate::Waiting`].
     pub fate: Fate<'a>,
+    pub change: &'a StateChange,
 }
 
 /// Why a change is written as it is, in the words of the options.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     pub filter: filter::Verdict,
     pub measurement_from: &'static str,
-}
-
-struct Known {
-    /// The lists of the filter are searched once for each entity, not at every event.
-    allowed: bool,
-    newest: Option<Timestamp>,
-    shape: Shape,
+    /// Which rules say something about the entity.
+    pub decisions: Vec<Decision>,
+    /// Why its unit is not the one that a rule wants, if it is not.
+    pub unit: Option<String>,
 }
 
 impl Pipeline {
     #[must_use]
     pub fn new(rules: &Arc<Rules>) -> Self {
-        Self { filter: Filter::new(&rules.filter), schema: Schema::new(rules.schema.clone()), known: HashMap::new() }
+        Self {
+            rules: Arc::clone(rules),
+            desk: Desk::new(rules),
+            messages: Messages::new(rules),
+            known: HashMap::new(),
+            released: VecDeque::new(),
+            released_receipt: None,
+            last_receipt: 0,
+            point: Point::default(),
+            due: None,
+            gone: Known::default(),
+        }
     }
 
-    /// Other rules apply from now on.
+    /// Other rules apply from now on, also to what waits.
     pub fn follow(&mut self, rules: &Arc<Rules>) {
-        *self = Self::new(rules);
+        self.released_receipt = self.unsettled_receipt();
+        while let Some(settled) = self.messages.next_settled(END_OF_TIME) {
+            self.released.push_back(Released::Settled(settled));
+        }
+        self.messages = Messages::new(rules);
+        self.desk.follow(rules);
+        for (entity, known) in &mut self.known {
+            self.desk.look_again(entity, known);
+        }
+        self.rules = Arc::clone(rules);
     }
 
     /// Something else is known about the entities from `now` on.
-    pub fn learn(&mut self, _registries: Arc<Registries>, _now: Timestamp) {}
+    pub fn learn(&mut self, registries: Arc<Registries>, now: Timestamp) {
+        self.desk.learn(registries, now);
+    }
 
     /// What came in and has no fate yet.
     #[must_use]
     pub fn waiting(&self) -> u64 {
-        0
+        self.messages.waiting() + self.desk.held() + self.released.len() as u64
     }
 
     /// When [`Self::next_due`] should be asked. `None`: not before something comes in.
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {
-        None
+        if !self.released.is_empty() {
+            return Some(Timestamp::from_micros(i64::MIN));
+        }
+        [self.messages.due_at(), self.desk.due_at()].into_iter().flatten().min()
+    }
+
+    /// The receipt up to which every message has a fate. Zero: none has come.
+    #[must_use]
+    pub fn settled_receipt(&self) -> u64 {
+        self.unsettled_receipt().map_or(self.last_receipt, |unsettled| unsettled - 1)
+    }
+
+    /// The receipt of the oldest message that has no fate yet. A value that a rule holds back has one.
+    #[must_use]
+    pub fn unsettled_receipt(&self) -> Option<u64> {
+        let released = self.released_receipt.filter(|_| !self.released.is_empty());
+        [released, self.messages.oldest_receipt()].into_iter().flatten().min()
+    }
+
+    /// Decides the fate of one event. `now` is the time of the wall clock.
+    #[must_use]
+    pub fn handle(&mut self, event: &Event, now: Timestamp) -> Fate<'_> {
+        match event {
+            Event::Changed(change) => {
+                let known = self.known.entry(change.entity.clone()).or_default();
+                let has_company = self.messages.have_states();
+                let teller = Teller { source: Source::HomeAssistant, is_exact: true, has_company };
+                self.desk.decide(known, change, teller, now).lend(known, change)
+            }
+            Event::Fired(fired) => self.handle_fired(fired),
+            Event::Message(message) => self.handle_message(message, now),
+            Event::Removed(entity) => {
+                let held = self.known.remove(entity).and_then(|mut known| self.desk.end(&mut known));
+                self.released.extend(held.map(Released::Held));
+                Fate::Filtered(Filtered::Removed)
+            }
+        }
+    }
+
+    fn handle_fired(&mut self, fired: &Fired) -> Fate<'_> {
+        if !self.rules.events.iter().any(|wanted| *wanted == *fired.event_type) {
+            return Fate::Filtered(Filtered::NotAskedFor);
+        }
+        let omitted = fired::shape(fired, self.desk.tags(), &mut self.point);
+        Fate::Point { point: &self.point, omitted, context: fired.context, rule: None }
+    }
+
+    fn handle_message(&mut self, message: &Message, now: Timestamp) -> Fate<'_> {
+        self.last_receipt = message.receipt;
+        match self.messages.read(message, self.desk.tags(), &mut self.point, now) {
+            Reading::Point { omitted, rule } => {
+                Fate::Point { point: &self.point, omitted, context: None, rule: Some(rule) }
+            }
+            Reading::Waiting => Fate::Waiting,
+            Reading::Filtered(reason) => Fate::Filtered(reason),
+            Reading::Refused { reason, rule } => Fate::Refused { reason, rule: Some(rule) },
+        }
     }
 
     /// The next thing whose time has come. At the stop `now` is the end of time: then everything that waits comes out.
     /// `home_is_live`: Home Assistant would tell if a value changed, so that one can be written again as it was.
     #[must_use]
-    pub fn next_due(&mut self, _now: Timestamp, _home_is_live: bool) -> Option<Due<'_>> {
-        None
+    pub fn next_due(&mut self, now: Timestamp, home_is_live: bool) -> Option<Due<'_>> {
+        let (change, made_by, outcome) = self.decide_due(now, home_is_live)?;
+        let change = &*self.due.insert(change);
+        let known = self.known.get(&change.entity).unwrap_or(&self.gone);
+        Some(Due { made_by, fate: outcome.lend(known, change), change })
     }
 
-    /// The receipt of the oldest message that has no fate yet.
-    #[must_use]
-    pub fn unsettled_receipt(&self) -> Option<u64> {
-        None
+    fn decide_due(&mut self, now: Timestamp, home_is_live: bool) -> Option<(StateChange, Option<Source>, Outcome)> {
+        loop {
+            let released = self.released.pop_front();
+            let settled = match released {
+                Some(Released::Held(change)) => return Some(self.decide_gone(change)),
+                Some(Released::Settled(settled)) => Some(settled),
+                None => self.messages.next_settled(now),
+            };
+            if let Some(Settled { change, is_exact }) = settled {
+                let known = self.known.entry(change.entity.clone()).or_default();
+                let teller = Teller { source: Source::Mqtt, is_exact, has_company: true };
+                match self.desk.decide(known, &change, teller, now) {
+                    // From one wait to the next.
+                    Outcome::Waiting => continue,
+                    outcome => return Some((change, None, outcome)),
+                }
+            }
+            let entity = self.desk.take_due(now)?;
+            let known = self.known.get_mut(&entity).expect("what the agenda has of an entity goes with it");
+            if let Some(due) = self.desk.decide_due(known, now, home_is_live) {
+                return Some(due);
+            }
+        }
     }
 
-    /// Decides the fate of one event. `now` is the time of the wall clock.
-    #[must_use]
-    pub fn handle(&mut self, event: &Event, _now: Timestamp) -> Fate<'_> {
-        let change = match event {
-            Event::Changed(change) => change,
-            Event::Fired(_) => return Fate::Filtered(Filtered::NotAskedFor),
-            Event::Message(_) => return Fate::Filtered(Filtered::NotMapped),
-            Event::Removed(entity) => {
-                self.known.remove(entity);
-                return Fate::Filtered(Filtered::Removed);
+    /// A change that waited when its entity was removed.
+    fn decide_gone(&mut self, change: StateChange) -> (StateChange, Option<Source>, Outcome) {
+        // The entity may be back, and then its point is its own.
+        let known = match self.known.get_mut(&change.entity) {
+            Some(known) => known,
+            None => {
+                self.gone = Known::default();
+                &mut self.gone
             }
         };
-        let known = self.known.entry(change.entity.clone()).or_insert_with_key(|entity| Known {
-            allowed: self.filter.allows(entity),
-            newest: None,
-            shape: Shape::default(),
-        });
-        if !known.allowed {
-            return Fate::Filtered(Filtered::NotIncluded);
-        }
-        // A change that is older than the newest is late, not repeated.
-        if known.newest == Some(change.last_updated) {
-            return Fate::Duplicate;
-        }
-        known.newest = known.newest.max(Some(change.last_updated));
-        match self.schema.shape(change, &mut known.shape) {
-            Ok(()) => Fate::Point {
-                point: &known.shape.point,
-                omitted: known.shape.omitted,
-                context: change.context,
-                rule: None,
-            },
-            Err(reason) => Fate::Filtered(reason),
-        }
+        let outcome = self.desk.decide_held(known, &change);
+        (change, None, outcome)
     }
 
     /// What decided about a change. It changes nothing.
     #[must_use]
     pub fn explain(&self, change: &StateChange) -> Explanation {
-        Explanation { filter: self.filter.judge(&change.entity), measurement_from: self.schema.source(change).label() }
+        self.desk.explain(change)
+    }
+
+    /// What rules say in vain, for people: words that match none of the entities known so far, units that do not fit.
+    #[must_use]
+    pub fn unmatched(&self) -> Vec<String> {
+        self.desk.in_vain(self.known.values())
+    }
+}
+
+/// After everything that can happen.
+pub const END_OF_TIME: Timestamp = Timestamp::from_micros(i64::MAX);
+
+impl Outcome {
+    /// With the point, if it is one.
+    fn lend<'a>(self, known: &'a Known, change: &StateChange) -> Fate<'a> {
+        match self {
+            Self::Point => Fate::Point {
+                point: &known.shape.point,
+                omitted: known.shape.omitted,
+                context: change.context,
+                rule: known.rule(),
+            },
+            Self::Filtered(reason) => Fate::Filtered(reason),
+            Self::Duplicate => Fate::Duplicate,
+            Self::Waiting => Fate::Waiting,
+            Self::Refused { reason, rule } => Fate::Refused { reason, rule: Some(rule) },
+        }
     }
 }
 

@@ -2,51 +2,89 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::{Fate, Pipeline};
+use super::{Due, END_OF_TIME, Fate, Pipeline};
 use crate::line::encode::encode;
-use crate::model::event::{Arrival, ContextId, Event};
+use crate::model::event::{Arrival, ContextId};
 use crate::model::fate::{Reason, Refused};
 use crate::model::record::Record;
+use crate::model::refused::RefusedEvent;
 use crate::model::time::Timestamp;
 use crate::rules::Rules;
 use crate::runtime::alive::beating;
 use crate::runtime::clock;
 use crate::spool::shared::Shared;
 use crate::status::board::Board;
+use crate::status::snapshot::LinkState;
 
-/// Runs until everybody who sends events is gone.
+/// The wall clock may be set while the pipeline sleeps: it looks at it again after this time.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+
+/// How often it is looked for what rules say in vain.
+const UNMATCHED_EVERY: Duration = Duration::from_mins(1);
+
+/// So many lines are handed to the spool at once when many things are due at the same time.
+const LINES_AT_ONCE: usize = 1_000;
+
+/// Runs until everybody who sends events is gone. `refused` is for whoever keeps what cannot be written; what it has no room
+/// for is counted like the others, and not kept.
 pub async fn run(
-    rules: watch::Receiver<Arc<Rules>>,
+    mut rules: watch::Receiver<Arc<Rules>>,
     mut arriving: Receiver<Arrival>,
     spool: Shared,
+    refused: Sender<RefusedEvent>,
     board: Arc<Board>,
 ) {
-    let mut pipeline = Pipeline::new(&rules.borrow());
-    let mut lines = Lines::default();
+    let pipeline = Pipeline::new(&rules.borrow_and_update());
+    let mut clerk =
+        Clerk { pipeline, lines: Lines::default(), spool, refused, board: Arc::clone(&board), looked: None };
     let work = async {
-        while let Some(arrival) = arriving.recv().await {
-            let events = match arrival {
-                Arrival::Events(events) => events,
-                Arrival::Registries(registries) => {
-                    pipeline.learn(registries, clock::now());
-                    continue;
+        loop {
+            tokio::select! {
+                arrival = arriving.recv() => match arrival {
+                    Some(arrival) => clerk.take(arrival),
+                    None => break,
+                },
+                () = sleep_until(clerk.pipeline.due_at()) => {}
+                Ok(()) = rules.changed() => {
+                    clerk.pipeline.follow(&rules.borrow_and_update());
+                    clerk.looked = None;
                 }
-            };
-            shape(&mut pipeline, &events, &mut lines, &spool, &board);
+            }
+            clerk.take_due(clock::now(), clerk.home_is_live());
+            clerk.hand_over();
             // A disk that is busy slows the flow down; one that does not answer does not stop it. At the stop there is no
             // time for either.
-            if !board.is_stopping() {
-                spool.room().await;
+            if !clerk.board.is_stopping() {
+                clerk.spool.room().await;
             }
         }
+        clerk.take_due(END_OF_TIME, false);
+        clerk.hand_over();
     };
     beating(|| board.beat("pipeline", Instant::now()), work).await;
+}
+
+async fn sleep_until(due: Option<Timestamp>) {
+    let Some(due) = due else { return std::future::pending().await };
+    let left = due.as_micros().saturating_sub(clock::now().as_micros());
+    tokio::time::sleep(Duration::from_micros(u64::try_from(left).unwrap_or(0)).min(LONGEST_SLEEP)).await;
+}
+
+/// Writes down what the pipeline decides.
+struct Clerk {
+    pipeline: Pipeline,
+    lines: Lines,
+    spool: Shared,
+    refused: Sender<RefusedEvent>,
+    board: Arc<Board>,
+    /// When it was last looked for what rules say in vain. `None`: not since these rules apply.
+    looked: Option<Instant>,
 }
 
 /// The lines of one frame of events; its memory is used again for the next.
@@ -63,45 +101,94 @@ struct Place {
     bytes: Range<usize>,
 }
 
-fn shape(pipeline: &mut Pipeline, events: &[Event], lines: &mut Lines, spool: &Shared, board: &Board) {
-    lines.bytes.clear();
-    lines.places.clear();
-    for event in events {
-        match pipeline.handle(event, clock::now()) {
-            Fate::Filtered(reason) => board.arrivals.filtered.add(reason, 1),
-            Fate::Duplicate => board.arrivals.duplicates.add(1),
-            Fate::Waiting | Fate::Refused { .. } => {}
-            Fate::Point { point, omitted, context, rule: _ } => {
-                board.arrivals.omitted_fields.add(u64::from(omitted));
-                let start = lines.bytes.len();
-                match encode(point, &mut lines.bytes) {
-                    Ok(encoded) => {
-                        board.arrivals.adjusted_texts.add(u64::from(encoded.adjusted_texts));
-                        lines.bytes.push(b'\n');
-                        lines.places.push(Place { time: point.time(), context, bytes: start..lines.bytes.len() });
-                    }
-                    Err(reason) => refuse(event, reason, board),
-                }
+impl Clerk {
+    fn take(&mut self, arrival: Arrival) {
+        let events = match arrival {
+            Arrival::Events(events) => events,
+            Arrival::Registries(registries) => return self.pipeline.learn(registries, clock::now()),
+        };
+        for event in &events {
+            let fate = self.pipeline.handle(event, clock::now());
+            if let Some((reason, rule)) = self.lines.write_down(fate, &self.board) {
+                refuse(RefusedEvent::new(event, reason, rule), &self.board, &self.refused);
+            }
+        }
+        if !events.is_empty() && self.looked.is_none_or(|looked| looked.elapsed() >= UNMATCHED_EVERY) {
+            self.looked = Some(Instant::now());
+            self.board.set_unmatched(self.pipeline.unmatched());
+        }
+    }
+
+    fn take_due(&mut self, now: Timestamp, home_is_live: bool) {
+        while let Some(Due { made_by, fate, change }) = self.pipeline.next_due(now, home_is_live) {
+            if let Some(source) = made_by {
+                self.board.arrivals.received.add(source, 1);
+            }
+            if let Some((reason, rule)) = self.lines.write_down(fate, &self.board) {
+                refuse(RefusedEvent::of_change(change, reason, rule), &self.board, &self.refused);
+            }
+            if self.lines.places.len() >= LINES_AT_ONCE {
+                self.lines.hand_over(&self.spool);
             }
         }
     }
-    let records = lines.places.iter().map(|place| Record {
-        time: place.time,
-        context: place.context,
-        bytes: &lines.bytes[place.bytes.clone()],
-    });
-    spool.append(records);
+
+    fn hand_over(&mut self) {
+        self.board.arrivals.waiting.set(self.pipeline.waiting());
+        self.lines.hand_over(&self.spool);
+    }
+
+    fn home_is_live(&self) -> bool {
+        self.board.home_assistant.state() == LinkState::Connected
+    }
 }
 
-/// Counts, and says it aloud the first time: an entity that cannot be written repeats itself at every change.
-fn refuse(event: &Event, reason: Refused, board: &Board) {
-    let Event::Changed(change) = event else { unreachable!("only a change becomes a point") };
-    let (entity, why) = (&change.entity, reason.label());
-    let context = change.context.as_ref().map(tracing::field::display);
-    if board.arrivals.refused.of(reason) == 0 {
-        warn!(entity.id = %entity, context, "cannot write {entity}: {why}; further ones are counted and shown at level debug");
-    } else {
-        debug!(entity.id = %entity, context, "cannot write {entity}: {why}");
+impl Lines {
+    /// Counts a fate and keeps the line of a point. Returns why there is none, and the rule that would have had it otherwise.
+    fn write_down(&mut self, fate: Fate<'_>, board: &Board) -> Option<(Refused, Option<Arc<str>>)> {
+        match fate {
+            Fate::Filtered(reason) => board.arrivals.filtered.add(reason, 1),
+            Fate::Duplicate => board.arrivals.duplicates.add(1),
+            Fate::Waiting => {}
+            Fate::Refused { reason, rule } => return Some((reason, rule)),
+            Fate::Point { point, omitted, context, rule } => {
+                board.arrivals.omitted_fields.add(u64::from(omitted));
+                let start = self.bytes.len();
+                match encode(point, &mut self.bytes) {
+                    Ok(encoded) => {
+                        board.arrivals.adjusted_texts.add(u64::from(encoded.adjusted_texts));
+                        self.bytes.push(b'\n');
+                        self.places.push(Place { time: point.time(), context, bytes: start..self.bytes.len() });
+                    }
+                    Err(reason) => return Some((reason, rule)),
+                }
+            }
+        }
+        None
     }
-    board.arrivals.refused.add(reason, 1);
+
+    fn hand_over(&mut self, spool: &Shared) {
+        spool.append(self.places.iter().map(|place| Record {
+            time: place.time,
+            context: place.context,
+            bytes: &self.bytes[place.bytes.clone()],
+        }));
+        self.bytes.clear();
+        self.places.clear();
+    }
+}
+
+/// Counts, and says it aloud the first time: what cannot be written repeats itself at every change.
+fn refuse(event: RefusedEvent, board: &Board, keeper: &Sender<RefusedEvent>) {
+    let (name, why) = (event.name(), event.reason.label());
+    let (rule, context) = (event.rule.as_deref(), event.context.as_ref().map(tracing::field::display));
+    let by = rule.map(|rule| format!(" (rule {rule})")).unwrap_or_default();
+    if board.arrivals.refused.of(event.reason) == 0 {
+        warn!(name, rule, context, "cannot write {name}: {why}{by}; further ones are counted and shown at level debug");
+    } else {
+        debug!(name, rule, context, "cannot write {name}: {why}{by}");
+    }
+    board.arrivals.refused.add(event.reason, 1);
+    // It is counted either way.
+    let _ = keeper.try_send(event);
 }

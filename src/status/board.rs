@@ -25,6 +25,8 @@ pub struct Board {
     pub targets: Vec<Arc<TargetBoard>>,
     pub spool: SpoolBoard,
     pub dead_letters: DeadLettersBoard,
+    /// What rules say in vain, for people.
+    unmatched: Mutex<Vec<String>>,
     beats: Mutex<Vec<(Cow<'static, str>, Instant)>>,
 }
 
@@ -47,6 +49,7 @@ impl Board {
             targets: targets.iter().map(|name| Arc::new(TargetBoard::new(name.as_ref(), now))).collect(),
             spool: SpoolBoard::default(),
             dead_letters: DeadLettersBoard::default(),
+            unmatched: Mutex::default(),
             beats: Mutex::new(Vec::new()),
         }
     }
@@ -58,6 +61,11 @@ impl Board {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
+    }
+
+    /// What rules name and no entity is, and what they ask for that cannot be done.
+    pub fn set_unmatched(&self, words: Vec<String>) {
+        *lock(&self.unmatched) = words;
     }
 
     /// A task says that it is alive. Tasks do so at least every [`crate::runtime::BEAT`].
@@ -87,6 +95,7 @@ impl Board {
             spool: lock(&self.spool.0).clone(),
             dead_letters: self.dead_letters.kept.get(),
             dead_letters_evicted: self.dead_letters.evicted.get(),
+            unmatched: lock(&self.unmatched).clone(),
             tasks: lock(&self.beats)
                 .iter()
                 .map(|(name, last)| (name.clone(), now.saturating_duration_since(*last)))
@@ -281,6 +290,8 @@ pub struct ArrivalsBoard {
     pub filtered: ByReason<Filtered>,
     pub duplicates: Counter,
     pub refused: ByReason<Refused>,
+    /// Events that have no fate yet: their turn comes later.
+    pub waiting: Gauge,
     pub adjusted_texts: Counter,
     pub omitted_fields: Counter,
 }
@@ -291,6 +302,7 @@ impl ArrivalsBoard {
             filtered: self.filtered.get(),
             duplicates: self.duplicates.get(),
             refused: self.refused.get(),
+            waiting: self.waiting.get(),
             adjusted_texts: self.adjusted_texts.get(),
             omitted_fields: self.omitted_fields.get(),
             received: self.received.get(),

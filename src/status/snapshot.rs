@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub dead_letters: u64,
     /// Lines that left the dead-letter store because it was full.
     pub dead_letters_evicted: u64,
+    /// What rules name and no entity is, and what they ask for that cannot be done: for people.
+    pub unmatched: Vec<String>,
     /// How long ago each task last said that it is alive.
     pub tasks: Vec<(Cow<'static, str>, Duration)>,
 }
@@ -89,6 +91,8 @@ pub struct Arrivals {
     pub duplicates: u64,
     #[serde(serialize_with = "by_name")]
     pub refused: Vec<(&'static str, u64)>,
+    /// What has no fate yet: a value that a rule holds back, a state that another source may tell better.
+    pub waiting: u64,
     /// Texts that had to be changed to be written the same way in every dialect.
     pub adjusted_texts: u64,
     /// Numbers that line protocol cannot carry (not finite) and that were left out of their points.
@@ -104,7 +108,8 @@ impl Arrivals {
     /// Events that became points, which every target is to have. Below 0 for an instant while one is being shaped.
     #[must_use]
     pub fn points(&self) -> i128 {
-        sum(&self.received) - sum(&self.filtered) - i128::from(self.duplicates) - sum(&self.refused)
+        let elsewhere = sum(&self.filtered) + i128::from(self.duplicates) + sum(&self.refused);
+        sum(&self.received) - elsewhere - i128::from(self.waiting)
     }
 }
 
@@ -132,7 +137,7 @@ pub enum Circuit {
 }
 
 /// Every point has one of these fates at each target: with what came in,
-/// `received - filtered - duplicates - refused + recovered = stored + held + set aside + expired + dropped`.
+/// `received - filtered - duplicates - refused - waiting + recovered = stored + held + set aside + expired + dropped`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Books {
     /// Records of an earlier run that were found on disk at the start.
@@ -279,11 +284,12 @@ mod tests {
     #[test]
     fn the_books_of_each_target_name_what_is_unaccounted_for() {
         let board = Board::of(&["influxdb", "mirror_1"], Instant::now(), Timestamp::from_micros(0));
-        board.arrivals.received.add(Source::HomeAssistant, 20);
+        board.arrivals.received.add(Source::HomeAssistant, 22);
         board.arrivals.filtered.add(Filtered::Unknown, 1);
         board.arrivals.filtered.add(Filtered::Removed, 1);
         board.arrivals.duplicates.add(1);
         board.arrivals.refused.add(Refused::NoFields, 1);
+        board.arrivals.waiting.set(2);
         let books = &board.targets[0].books;
         books.recovered.add(5);
         books.stored.add(10);

@@ -102,6 +102,8 @@ impl Exposition {
         out.counters("events_filtered", "Events that were not meant to be written", "reason", &arrivals.filtered)?;
         out.counter("points_duplicate_suppressed", "Events that were seen before", arrivals.duplicates)?;
         out.counters("points_refused", "Events that cannot be a line", "reason", &arrivals.refused)?;
+        let help = "Events whose turn comes later";
+        out.gauge("events_waiting", help, count(arrivals.waiting))?;
         out.counter("adjusted_texts", "Texts changed so that every dialect reads them alike", arrivals.adjusted_texts)?;
         out.counter("omitted_fields", "Fields left out because they are not finite", arrivals.omitted_fields)
     }
