@@ -12,6 +12,7 @@ pub mod python;
 pub mod schema;
 pub mod task;
 pub mod twice;
+pub mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
