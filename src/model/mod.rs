@@ -5,6 +5,7 @@
 pub mod entity;
 pub mod event;
 pub mod fate;
+pub mod json;
 pub mod point;
 pub mod record;
 pub mod refused;

@@ -28,6 +28,16 @@ impl Timestamp {
         Some(Self(whole as i64 * 1_000_000 + fraction as i64))
     }
 
+    /// A time with an offset, such as `2026-02-14T18:30:05.123456+00:00`; what is finer than a microsecond is cut off.
+    /// Python's `isoformat()` leaves the fraction out when it is zero.
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        use time::format_description::well_known::Rfc3339;
+        let moment = time::OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        let micros = moment.unix_timestamp_nanos().div_euclid(1_000);
+        i64::try_from(micros).ok().map(Self)
+    }
+
     #[must_use]
     pub const fn as_micros(self) -> i64 {
         self.0
@@ -87,5 +97,22 @@ mod tests {
     #[test]
     fn a_time_prints_as_iso_8601() {
         assert_eq!(Timestamp::from_micros(1_771_093_805_123_456).to_string(), "2026-02-14T18:30:05.123456Z");
+    }
+
+    #[test]
+    fn texts_are_read_exactly_to_the_microsecond() {
+        let table = [
+            ("2026-11-23T13:16:49.560759+00:00", Some(1_795_439_809_560_759)),
+            ("2026-11-23T13:16:49+00:00", Some(1_795_439_809_000_000)),
+            ("2026-11-23T14:16:49.5+01:00", Some(1_795_439_809_500_000)),
+            ("2026-11-23T13:16:49.000001Z", Some(1_795_439_809_000_001)),
+            ("1969-12-31T23:59:59.999999+00:00", Some(-1)),
+            ("2026-11-23T13:16:49", None),
+            ("2026-11-23", None),
+            ("", None),
+        ];
+        for (text, micros) in table {
+            assert_eq!(Timestamp::from_rfc3339(text), micros.map(Timestamp::from_micros), "{text}");
+        }
     }
 }

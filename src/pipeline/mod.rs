@@ -19,6 +19,7 @@ pub mod transform;
 pub mod treatment;
 pub mod twice;
 pub mod units;
+pub mod words;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::fate::Unreadable;
+use crate::model::json::{Json, Object, Text};
 use crate::model::value::Value;
 
-use super::wire::{Body, ChangeSet, ChangeUnset, Context, Json, Object, Seconds, Text};
+use super::wire::{Body, ChangeSet, ChangeUnset, Context, Seconds};
 use super::{Added, Change, Entities, Frame, Message, Pairs};
 
 type Raw<'a> = &'a RawValue;
