@@ -52,7 +52,7 @@ pub fn parse_state(json: &str, now: Timestamp) -> Result<StateChange, InvalidSta
 }
 
 /// Python's `isoformat()` leaves the fraction out when it is zero.
-fn parse_time(text: &str) -> Option<Timestamp> {
+pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     let micros = moment.unix_timestamp_nanos().div_euclid(1_000);
     i64::try_from(micros).ok().map(Timestamp::from_micros)
