@@ -364,7 +364,7 @@ mod tests {
     fn fields_and_depth_are_bounded() {
         let many: Vec<_> = (0..MOST_FIELDS + 7).map(|number| format!(r#""k{number}":{number}"#)).collect();
         let (text, omitted) = line(&fired("x", &format!("{{{}}}", many.join(","))));
-        assert_eq!((text.matches("=").count(), omitted), (2 + MOST_FIELDS, 7));
+        assert_eq!((text.matches('=').count(), omitted), (2 + MOST_FIELDS, 7));
         let deep = format!("{}1{}", r#"{"a":"#.repeat(12), "}".repeat(12));
         let (text, omitted) = line(&fired("x", &deep));
         assert_eq!(

@@ -156,7 +156,7 @@ impl Conversation<'_> {
                     match outcome {
                         Ok(list) => self.gather(registry, list.unwrap_or("[]")),
                         Err(failure) => {
-                            self.lack(&format!("no list of its {} registry", registry.name()), &failure.message)
+                            self.lack(&format!("no list of its {} registry", registry.name()), &failure.message);
                         }
                     }
                     end = self.register(then, writer).await.err();

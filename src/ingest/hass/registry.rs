@@ -71,10 +71,10 @@ impl Gathered {
             Registry::Devices => unreadable += fill(&mut self.devices, rows, |row| Device::of(row, texts)),
             Registry::Areas => unreadable += fill(&mut self.areas, rows, |row| Area::of(row, texts)),
             Registry::Floors => {
-                unreadable += fill(&mut self.floors, rows, |row| named(&row.floor_id, &row.name, texts));
+                unreadable += fill(&mut self.floors, rows, |row| named(row.floor_id.as_ref(), row.name.as_ref(), texts));
             }
             Registry::Labels => {
-                unreadable += fill(&mut self.labels, rows, |row| named(&row.label_id, &row.name, texts));
+                unreadable += fill(&mut self.labels, rows, |row| named(row.label_id.as_ref(), row.name.as_ref(), texts));
             }
         }
         unreadable
@@ -141,29 +141,29 @@ impl Entity {
     fn of(row: &Row<'_>, texts: &mut Texts) -> Option<Self> {
         Some(Self {
             id: EntityId::parse(&row.entity_id.as_ref()?.0).ok()?,
-            area: texts.of(&row.area_id),
-            device: texts.of(&row.device_id),
-            labels: texts.all(&row.labels),
-            platform: texts.of(&row.platform),
-            category: texts.of(&row.entity_category),
+            area: texts.of(row.area_id.as_ref()),
+            device: texts.of(row.device_id.as_ref()),
+            labels: texts.all(row.labels.as_ref()),
+            platform: texts.of(row.platform.as_ref()),
+            category: texts.of(row.entity_category.as_ref()),
         })
     }
 }
 
 impl Device {
     fn of(row: &Row<'_>, texts: &mut Texts) -> Option<(Arc<str>, Self)> {
-        let given = if texts.of(&row.name_by_user).is_some() { &row.name_by_user } else { &row.name };
-        let (id, named) = named(&row.id, given, texts)?;
-        let area = texts.of(&row.area_id);
-        let parent = texts.of(&row.parent_device_id);
-        Some((id, Self { named, area, parent, labels: texts.all(&row.labels) }))
+        let given = row.name_by_user.as_ref().filter(|name| !name.0.is_empty());
+        let (id, named) = named(row.id.as_ref(), given.or(row.name.as_ref()), texts)?;
+        let area = texts.of(row.area_id.as_ref());
+        let parent = texts.of(row.parent_device_id.as_ref());
+        Some((id, Self { named, area, parent, labels: texts.all(row.labels.as_ref()) }))
     }
 }
 
 impl Area {
     fn of(row: &Row<'_>, texts: &mut Texts) -> Option<(Arc<str>, Self)> {
-        let (id, named) = named(&row.area_id, &row.name, texts)?;
-        Some((id, Self { named, floor: texts.of(&row.floor_id), labels: texts.all(&row.labels) }))
+        let (id, named) = named(row.area_id.as_ref(), row.name.as_ref(), texts)?;
+        Some((id, Self { named, floor: texts.of(row.floor_id.as_ref()), labels: texts.all(row.labels.as_ref()) }))
     }
 
     fn unknown(id: &Arc<str>) -> Self {
@@ -190,7 +190,7 @@ fn fill<'a, T>(
     unreadable
 }
 
-fn named(id: &Option<Text<'_>>, name: &Option<Text<'_>>, texts: &mut Texts) -> Option<(Arc<str>, Arc<Named>)> {
+fn named(id: Option<&Text<'_>>, name: Option<&Text<'_>>, texts: &mut Texts) -> Option<(Arc<str>, Arc<Named>)> {
     let id = texts.of(id)?;
     let name = texts.of(name).unwrap_or_else(|| Arc::clone(&id));
     Some((Arc::clone(&id), Arc::new(Named { name, id })))
@@ -210,13 +210,13 @@ struct Texts(HashSet<Arc<str>>);
 
 impl Texts {
     /// `None` for what is empty as well: nothing has an empty name.
-    fn of(&mut self, text: &Option<Text<'_>>) -> Option<Arc<str>> {
-        let text = text.as_ref().map(|text| &*text.0).filter(|text| !text.is_empty())?;
+    fn of(&mut self, text: Option<&Text<'_>>) -> Option<Arc<str>> {
+        let text = text.map(|text| &*text.0).filter(|text| !text.is_empty())?;
         Some(self.shared(text))
     }
 
-    fn all(&mut self, texts: &Option<Vec<Text<'_>>>) -> Box<[Arc<str>]> {
-        texts.iter().flatten().map(|text| self.shared(&text.0)).collect()
+    fn all(&mut self, texts: Option<&Vec<Text<'_>>>) -> Box<[Arc<str>]> {
+        texts.into_iter().flatten().map(|text| self.shared(&text.0)).collect()
     }
 
     fn shared(&mut self, text: &str) -> Arc<str> {

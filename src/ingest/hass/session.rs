@@ -401,12 +401,11 @@ impl Session {
             Phase::Subscribing { .. } if idle && waited > self.patience.snapshot => {
                 return Some(Action::End(Ended::NoSnapshot));
             }
-            Phase::Greeting | Phase::Authenticating => return None,
             Phase::Registering if idle && waited > self.patience.registries => {
                 let without = self.reload.unanswered().collect();
                 return Some(Action::GoOn { without, commands: self.listen(now) });
             }
-            Phase::Registering => return None,
+            Phase::Greeting | Phase::Authenticating | Phase::Registering => return None,
             // Once a minute; while a snapshot is on its way, that it comes is waited for.
             Phase::Live { .. } => {
                 if let Some(asked) = self.ask_again(now) {
