@@ -15,6 +15,7 @@
 //! 2. [`model`]: the values that all parts share - entities, events, points, times, and the fates of an event.
 //! 3. [`ingest::hass`]: one WebSocket session after the other; frames become events.
 //! 4. [`pipeline`]: which events, under what names; an event becomes a point, or is filtered with a reason.
+//!    [`places_file`]: where entities were, on disk, so that points of the past keep the tags they had.
 //! 5. [`mod@line`]: a point becomes one line that every database reads the same way, or is refused with a reason.
 //! 6. [`spool`]: lines wait here, as bytes, until each target has them: in memory, and behind that on disk.
 //! 7. [`deliver`]: batches, verdicts, retries, the breaker; one task for each target, and the only one who decides what
@@ -30,7 +31,7 @@
 //!
 //! # The rules
 //!
-//! - **Who decides does not act.** Deciders (`session`, `protocol`, `states`, `filter`, `schema`, `encode`, `ledger`,
+//! - **Who decides does not act.** Deciders (`session`, `reload`, `protocol`, `states`, `registry`, `filter`, `places`, `fired`, `schema`, `encode`, `ledger`,
 //!   `breaker`, `verdict`, `isolate`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
 //!   around them obey.
 //! - **Every event has one fate at each target** ([`model::fate`]): stored, held, filtered, a duplicate, refused, set
@@ -64,6 +65,7 @@ pub mod ingest;
 pub mod line;
 pub mod model;
 pub mod pipeline;
+pub mod places_file;
 pub mod rules;
 pub mod runtime;
 pub mod spool;

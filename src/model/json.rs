@@ -10,7 +10,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 use super::value::Value;
 
 /// Borrowed if the JSON text holds no escapes. (serde's own `Cow` always copies when it stands inside a container.)
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Text<'a>(pub Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::python::number;
+use super::words::number_of;
 use crate::model::fate::{Filtered, Refused};
 
 /// Why a change becomes no point.
@@ -40,12 +41,7 @@ impl<'a> State<'a> {
         if let Some((_, number)) = numbers.iter().find(|(known, _)| known == text) {
             return Self { text: Some(text), value: Some(*number) };
         }
-        let value = match text {
-            "on" | "locked" | "above_horizon" | "open" | "home" => Some(1.0),
-            "off" | "unlocked" | "below_horizon" | "closed" | "not_home" => Some(0.0),
-            _ => None,
-        };
-        Self { text: Some(text), value }
+        Self { text: Some(text), value: number_of(text) }
     }
 
     #[must_use]

@@ -1,11 +1,12 @@
 //! Holds one session: hears frames, does what the session decides, hands events to the pipeline.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite;
@@ -15,12 +16,14 @@ use tracing::{debug, info, warn};
 
 use crate::model::event::{Arrival, Event, Source};
 use crate::model::fate::{Reason, Unreadable};
+use crate::rules::Rules;
 use crate::runtime::clock;
 use crate::runtime::repeats::{Repeats, Worth};
 use crate::status::board::Board;
 
-use super::protocol::{Command, Message, decode, encode};
-use super::session::{Action, Ended, Input, Session};
+use super::protocol::{Command, Message, Registry, decode, encode, read_fired};
+use super::registry::Gathered;
+use super::session::{Action, Ended, Input, Registered, Session, Wanted};
 use super::socket::{ReadEnd, Socket, Waiting, read_frames};
 use super::states::{Applied, States};
 use super::{Limits, TASK, beating};
@@ -43,6 +46,9 @@ pub(super) struct Conversation<'a> {
     pub(super) id: &'a str,
     pub(super) session: Session,
     pub(super) states: &'a mut States,
+    /// What came of the registries, until all of them are there.
+    pub(super) gathered: Gathered,
+    pub(super) rules: &'a mut watch::Receiver<Arc<Rules>>,
     /// This sends, the pipeline receives, one arrival for each frame; when it is full, frames wait here.
     pub(super) events: &'a mpsc::Sender<Arrival>,
     pub(super) board: &'a Arc<Board>,
@@ -56,6 +62,8 @@ pub(super) struct Conversation<'a> {
     pub(super) leaving: bool,
     /// For the log: a loss may come back every minute.
     pub(super) losses: &'a mut Repeats<()>,
+    /// For the log: what this Home Assistant does not have, which it says at every session.
+    pub(super) lacks: &'a mut HashSet<String>,
 }
 
 type Writer = SplitSink<Socket, tungstenite::Message>;
@@ -78,6 +86,12 @@ impl Conversation<'_> {
                     Some(frame) => self.hear(&frame, &waiting, &mut writer).await,
                     None => Some(End::Read(read_end(&mut reader).await)),
                 },
+                // There is no end to it: when nobody can change the rules any more, they stay.
+                Ok(()) = self.rules.changed() => {
+                    let wanted = Wanted::by(&self.rules.borrow_and_update());
+                    let decided = self.session.handle(Input::Wanted(&wanted), self.now());
+                    self.obey(decided, &mut writer).await
+                }
                 _ = ticks.tick() => {
                     self.board.beat(TASK, std::time::Instant::now());
                     self.board.hass.waiting_bytes.set(waiting.bytes());
@@ -132,6 +146,21 @@ impl Conversation<'_> {
                     self.states.take_snapshot(entities, whole && nothing_lost, &mut applied);
                     self.went_live();
                 }
+                (Some(Action::TakeFired), Message::Fired { fired, .. }) => {
+                    match read_fired(&fired, &mut applied.unreadable) {
+                        Some(fired) => applied.events.push(Event::Fired(fired)),
+                        None => self.board.hass.unreadable.add(Unreadable::Message, 1),
+                    }
+                }
+                (Some(Action::TakeRegistry { registry, then }), Message::Result { outcome, .. }) => {
+                    match outcome {
+                        Ok(list) => self.gather(registry, list.unwrap_or("[]")),
+                        Err(failure) => {
+                            self.lack(&format!("no list of its {} registry", registry.name()), &failure.message);
+                        }
+                    }
+                    end = self.register(then, writer).await.err();
+                }
                 (Some(Action::Count(reason)), _) => applied.unreadable.push(reason),
                 (decided, _) => end = self.obey(decided, writer).await,
             }
@@ -139,7 +168,7 @@ impl Conversation<'_> {
                 break;
             }
         }
-        let handed_over = self.hand_over(applied.events).await;
+        let handed_over = self.hand_over_events(applied.events).await;
         waiting.leave(text.len());
         end = end.or(handed_over.err());
         for reason in applied.unreadable {
@@ -176,6 +205,19 @@ impl Conversation<'_> {
                 }
                 self.say(&commands, writer).await.err()
             }
+            Action::GoOn { without, commands } => {
+                let names: Vec<_> = without.into_iter().map(Registry::name).collect();
+                warn!(
+                    session = self.id,
+                    "Home Assistant does not send its registries in time ({}): going on, and using them when they come",
+                    names.join(", ")
+                );
+                self.say(&commands, writer).await.err()
+            }
+            Action::LackEvents { event_type, because } => {
+                self.lack(&format!("no events of the type {event_type}"), &because);
+                None
+            }
             Action::Answered(round_trip) => {
                 self.board.home_assistant.latency(round_trip);
                 None
@@ -184,7 +226,15 @@ impl Conversation<'_> {
                 self.board.hass.unreadable.add(reason, 1);
                 None
             }
-            Action::CountUnknown | Action::Apply | Action::TakeSnapshot { .. } => {
+            Action::LoseEvent => {
+                self.board.hass.unreadable.add(Unreadable::NotSerialised, 1);
+                None
+            }
+            Action::CountUnknown
+            | Action::Apply
+            | Action::TakeSnapshot { .. }
+            | Action::TakeFired
+            | Action::TakeRegistry { .. } => {
                 self.board.hass.unknown_messages.add(1);
                 None
             }
@@ -223,24 +273,51 @@ impl Conversation<'_> {
         info!(session = self.id, entities, "connected to Home Assistant {version}: {entities} entities");
     }
 
+    /// A row that cannot be read says nothing about any state, so the states are not asked for again.
+    fn gather(&mut self, registry: Registry, list: &str) {
+        let unreadable = self.gathered.take(registry, list);
+        self.board.hass.unreadable.add(Unreadable::Entity, unreadable);
+    }
+
+    /// Hands the registries over once all of them are there, and goes on.
+    async fn register(&mut self, then: Registered, writer: &mut Writer) -> Result<(), End> {
+        if then.complete {
+            let registries = std::mem::take(&mut self.gathered).assemble();
+            debug!(session = self.id, "the registries name {} entities", registries.entities.len());
+            self.reserve().await?.send(Arrival::Registries(Arc::new(registries)));
+        }
+        self.say(&then.commands, writer).await
+    }
+
+    fn lack(&mut self, what: &str, because: &str) {
+        if self.lacks.insert(what.to_owned()) {
+            warn!(session = self.id, "Home Assistant gives {what}: {because}; going on without");
+        }
+    }
+
     /// Waits until the pipeline takes the events. They are received from the moment it does.
-    async fn hand_over(&self, events: Vec<Event>) -> Result<(), End> {
+    async fn hand_over_events(&self, events: Vec<Event>) -> Result<(), End> {
         if events.is_empty() {
             return Ok(());
         }
-        let too_late = async {
-            self.stop.cancelled().await;
-            sleep(self.limits.farewell).await;
-        };
-        let permit = tokio::select! {
-            permit = beating(self.board, self.events.reserve()) => permit.map_err(|_| End::NoPipeline)?,
-            () = too_late => return Err(End::Stopped),
-        };
+        let permit = self.reserve().await?;
         self.board.hass.entities.set(self.states.len() as u64);
         self.board.hass.last_event.set(clock::now());
         self.board.arrivals.received.add(Source::HomeAssistant, events.len() as u64);
         permit.send(Arrival::Events(events));
         Ok(())
+    }
+
+    /// Waits for room in the channel.
+    async fn reserve(&self) -> Result<mpsc::Permit<'_, Arrival>, End> {
+        let too_late = async {
+            self.stop.cancelled().await;
+            sleep(self.limits.farewell).await;
+        };
+        tokio::select! {
+            permit = beating(self.board, self.events.reserve()) => permit.map_err(|_| End::NoPipeline),
+            () = too_late => Err(End::Stopped),
+        }
     }
 
     fn now(&self) -> Duration {

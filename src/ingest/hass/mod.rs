@@ -4,10 +4,15 @@
 //! [`states`] makes whole states of differences, and the conversation hands the events to the pipeline. This module
 //! keeps the conversation going: it connects, and connects again.
 //!
+//! What is known about the entities comes first in a session, and again when it changed: [`reload`] decides when,
+//! [`registry`] makes one of the five lists.
+//!
 //! Every event handed over is counted as received, exactly once. What arrives between two sessions is not seen here.
 
 mod conversation;
 pub mod protocol;
+pub mod registry;
+pub mod reload;
 pub mod retry;
 pub mod session;
 pub mod socket;
@@ -15,6 +20,7 @@ pub mod states;
 #[cfg(test)]
 mod story;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +31,7 @@ use tokio_tungstenite::tungstenite;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::settings::{Filter, HomeAssistant};
+use crate::config::settings::HomeAssistant;
 use crate::model::event::Arrival;
 use crate::rules::Rules;
 use crate::runtime::repeats::{Repeats, Worth};
@@ -34,8 +40,9 @@ use crate::status::board::Board;
 
 use conversation::{Conversation, End};
 use protocol::{Command, decode, encode};
+use registry::Gathered;
 use retry::{Pauses, Retry};
-use session::{Action, Ended, Input, Patience, Session};
+use session::{Action, Ended, Input, Patience, Session, Wanted};
 use socket::{ConnectError, ReadEnd, Socket};
 use states::States;
 
@@ -85,7 +92,7 @@ pub async fn run(
 async fn run_within(
     limits: Limits,
     settings: HomeAssistant,
-    rules: watch::Receiver<Arc<Rules>>,
+    mut rules: watch::Receiver<Arc<Rules>>,
     events: mpsc::Sender<Arrival>,
     board: Arc<Board>,
     stop: CancellationToken,
@@ -95,6 +102,7 @@ async fn run_within(
     let mut retry = Retry::new(limits.pauses);
     let mut repeats = Repeats::default();
     let mut losses = Repeats::default();
+    let mut lacks = HashSet::new();
     for number in 1_u64.. {
         let connected = tokio::select! {
             () = stop.cancelled() => return,
@@ -106,12 +114,14 @@ async fn run_within(
             Err(err) => Failure::Connect(err),
             Ok(socket) => {
                 board.hass.sessions.add(1);
-                let filter = rules.borrow().filter.clone();
-                let session = Session::new(settings.token.clone(), filter, limits.patience, epoch.elapsed());
+                let wanted = Wanted::by(&rules.borrow_and_update());
+                let session = Session::new(settings.token.clone(), wanted, limits.patience, epoch.elapsed());
                 let mut conversation = Conversation {
                     id: &id,
                     session,
                     states: &mut states,
+                    gathered: Gathered::default(),
+                    rules: &mut rules,
                     events: &events,
                     board: &board,
                     limits,
@@ -120,6 +130,7 @@ async fn run_within(
                     live_since: None,
                     leaving: false,
                     losses: &mut losses,
+                    lacks: &mut lacks,
                 };
                 let end = conversation.hold(socket).await;
                 live = conversation.live_since.map(|since| since.elapsed());
@@ -224,14 +235,14 @@ pub async fn probe(settings: &HomeAssistant, within: Duration) -> Result<Probe, 
 
 async fn visit(socket: &mut Socket, settings: &HomeAssistant) -> Result<Probe, ProbeError> {
     let epoch = Instant::now();
-    let mut session = Session::new(settings.token.clone(), Filter::default(), Patience::default(), epoch.elapsed());
+    let mut session = Session::new(settings.token.clone(), Wanted::default(), Patience::default(), epoch.elapsed());
     while let Some(Ok(frame)) = socket.next().await {
         let tungstenite::Message::Text(text) = frame else { continue };
         for message in decode(&text).messages {
             match session.handle(Input::Message(&message), epoch.elapsed()) {
                 Some(Action::Send(commands)) => {
                     let [command @ Command::Auth { .. }] = &commands[..] else {
-                        // The subscription: the token was accepted.
+                        // The first commands: the token was accepted.
                         return Ok(Probe { version: session.version().to_owned() });
                     };
                     let said = socket.send(tungstenite::Message::text(encode(command))).await;

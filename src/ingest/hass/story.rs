@@ -1,5 +1,6 @@
 //! Whole sessions, at the wire, with a Home Assistant that says what the story wants.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -38,6 +39,10 @@ const EMPTY: &str = include_str!("../../../tests/fixtures/hass/snapshot_empty.js
 const ADDED: &str = include_str!("../../../tests/fixtures/hass/added.json");
 const CHANGED: &str = include_str!("../../../tests/fixtures/hass/changed_state.json");
 
+/// The ids of the commands that ask for the registries, and that of the one that asks for the states after them.
+const LISTS: RangeInclusive<u64> = 7..=11;
+const ENTITIES: u64 = 12;
+
 /// Nothing here takes long; a story that hangs must not.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -57,6 +62,7 @@ fn limits() -> Limits {
 struct Bench {
     listener: TcpListener,
     events: mpsc::Receiver<Arrival>,
+    rules: watch::Sender<Arc<Rules>>,
     board: Arc<Board>,
     stop: CancellationToken,
     task: JoinSet<()>,
@@ -64,30 +70,36 @@ struct Bench {
 
 impl Bench {
     async fn start(limits: Limits) -> Self {
-        Self::start_with(limits, Filter::default()).await
+        Self::start_with(limits, Rules::default()).await
     }
 
-    async fn start_with(limits: Limits, filter: Filter) -> Self {
+    async fn start_with(limits: Limits, rules: Rules) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (sender, events) = mpsc::channel(4);
         let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         let settings = settings(&listener, "ws");
-        let (_, rules) = watch::channel(Arc::new(Rules { filter, ..Rules::default() }));
-        task.spawn(run_within(limits, settings, rules, sender, Arc::clone(&board), stop.clone()));
-        Self { listener, events, board, stop, task }
+        let rules = watch::Sender::new(Arc::new(rules));
+        task.spawn(run_within(limits, settings, rules.subscribe(), sender, Arc::clone(&board), stop.clone()));
+        Self { listener, events, rules, board, stop, task }
     }
 
     async fn welcome(&self, snapshot: &str) -> Peer {
         Peer::welcome(&self.listener, snapshot).await
     }
 
+    /// The next events, whatever becomes known before them.
     async fn events(&mut self) -> Vec<Event> {
-        match timeout(SOON, self.events.recv()).await.expect("events come soon").expect("the session goes on") {
-            Arrival::Events(events) => events,
-            Arrival::Registries(registries) => panic!("no events: {registries:?}"),
+        loop {
+            if let Arrival::Events(events) = self.arrival().await {
+                return events;
+            }
         }
+    }
+
+    async fn arrival(&mut self) -> Arrival {
+        timeout(SOON, self.events.recv()).await.expect("something comes soon").expect("the session goes on")
     }
 
     fn status(&self) -> Snapshot {
@@ -116,8 +128,10 @@ impl Bench {
             assert!(matches!(peer.next().await, Some(Message::Close(_))));
         }
         let mut left = 0;
-        while let Ok(Arrival::Events(events)) = self.events.try_recv() {
-            left += events.len();
+        while let Ok(arrival) = self.events.try_recv() {
+            if let Arrival::Events(events) = arrival {
+                left += events.len();
+            }
         }
         assert_eq!(self.status().arrivals.received(), (handed_over + left) as u64);
     }
@@ -142,16 +156,32 @@ impl Peer {
         Self(accept_async_with_config(stream, Some(config)).await.unwrap())
     }
 
-    /// Plays Home Assistant up to and including the first event.
+    /// Plays Home Assistant up to and including the first event. It is one that has no registries.
     async fn welcome(listener: &TcpListener, snapshot: &str) -> Self {
+        let mut peer = Self::greet(listener).await;
+        for id in LISTS {
+            peer.say(&refusal(id, "unknown_command")).await;
+        }
+        let subscription = peer.hear().await;
+        assert_eq!((&subscription["type"], &subscription["id"]), (&"subscribe_entities".into(), &ENTITIES.into()));
+        peer.say(&of(ENTITIES, snapshot)).await;
+        peer
+    }
+
+    /// Plays Home Assistant until the registries are asked for.
+    async fn greet(listener: &TcpListener) -> Self {
         let mut peer = Self::accept(listener).await;
         peer.say(REQUIRED).await;
         assert_eq!(peer.hear().await["access_token"], TOKEN);
         peer.say(OK).await;
         assert_eq!(peer.hear().await["features"]["coalesce_messages"], 1);
-        let subscription = peer.hear().await;
-        assert_eq!((&subscription["type"], &subscription["id"]), (&"subscribe_entities".into(), &2.into()));
-        peer.say(snapshot).await;
+        for _ in 0..5 {
+            assert_eq!(peer.hear().await["type"], "subscribe_events");
+        }
+        for (id, registry) in LISTS.zip(["entity", "device", "area", "floor", "label"]) {
+            let list = peer.hear().await;
+            assert_eq!((&list["id"], &list["type"]), (&id.into(), &format!("config/{registry}_registry/list").into()));
+        }
         peer
     }
 
@@ -179,9 +209,24 @@ impl Peer {
 
 /// The same message for another subscription.
 fn of(id: u64, message: &str) -> String {
-    let mut message: serde_json::Value = serde_json::from_str(message).unwrap();
-    message["id"] = id.into();
-    message.to_string()
+    let message: serde_json::Value = serde_json::from_str(message).unwrap();
+    let with_id = |mut message: serde_json::Value| {
+        message["id"] = id.into();
+        message
+    };
+    match message {
+        serde_json::Value::Array(messages) => messages.into_iter().map(with_id).collect::<serde_json::Value>(),
+        message => with_id(message),
+    }
+    .to_string()
+}
+
+fn refusal(id: u64, code: &str) -> String {
+    format!(r#"{{"id":{id},"type":"result","success":false,"error":{{"code":"{code}","message":"Unknown command."}}}}"#)
+}
+
+fn list(id: u64, rows: &str) -> String {
+    format!(r#"{{"id":{id},"type": "result","success":true,"result": {rows}}}"#)
 }
 
 /// Takes one connection and answers its request with a status.
@@ -201,17 +246,17 @@ async fn a_day_with_home_assistant() {
     let mut bench = Bench::start(limits()).await;
     let mut peer = bench.welcome(SNAPSHOT).await;
     let snapshot = bench.events().await;
-    peer.say(ARRAY).await;
+    peer.say(&of(ENTITIES, ARRAY)).await;
     let array = bench.events().await;
     assert_eq!(array.len(), ARRAY.matches(r#""type":"event""#).count());
-    peer.say(ADDED).await;
-    peer.say(CHANGED).await;
+    peer.say(&of(ENTITIES, ADDED)).await;
+    peer.say(&of(ENTITIES, CHANGED)).await;
     let (added, changed) = (bench.events().await, bench.events().await);
     assert_eq!((added.len(), changed.len()), (1, 1));
 
     let status = bench.status();
     assert_eq!((status.home_assistant.state, &*status.home_assistant.detail), (LinkState::Connected, "2025.4.4"));
-    assert_eq!((status.hass.sessions, status.hass.frames), (1, 6));
+    assert_eq!((status.hass.sessions, status.hass.frames), (1, 11));
     assert_eq!(status.hass.entities, snapshot.len() as u64 + 1);
     assert!(status.hass.last_event.is_some() && status.tasks.iter().any(|(name, _)| *name == "home_assistant"));
     assert!(status.hass.unreadable.iter().all(|(_, count)| *count == 0), "{:?}", status.hass.unreadable);
@@ -253,10 +298,10 @@ async fn garbage_is_counted_and_what_follows_is_read() {
     let mut peer = bench.welcome(EMPTY).await;
     peer.0.send(Message::binary(vec![0xff; 10])).await.unwrap();
     peer.say(r#"{"type":"news","id":2}"#).await;
-    peer.say(CHANGED).await;
-    peer.asked_again(2, 4).await;
+    peer.say(&of(ENTITIES, CHANGED)).await;
+    peer.asked_again(12, 14).await;
     peer.say("{\"type\":\"event\",").await;
-    peer.say(&of(4, ADDED)).await;
+    peer.say(&of(14, ADDED)).await;
     assert_eq!(bench.events().await.len(), 1);
     let hass = bench.status().hass;
     let counted: Vec<_> = hass.unreadable.into_iter().filter(|(_, count)| *count > 0).collect();
@@ -271,17 +316,106 @@ async fn a_frame_that_was_lost_is_made_good_in_the_same_session() {
     let mut peer = bench.welcome(ADDED).await;
     assert_eq!(bench.events().await.len(), 1);
     peer.say("{\"type\":\"event\",").await;
-    peer.asked_again(2, 4).await;
+    peer.asked_again(12, 14).await;
     // What was on its way: neither a snapshot nor a change.
-    peer.say(EMPTY).await;
-    peer.say(CHANGED).await;
-    peer.say(&of(4, ADDED)).await;
-    peer.say(&of(4, CHANGED)).await;
+    peer.say(&of(ENTITIES, EMPTY)).await;
+    peer.say(&of(ENTITIES, CHANGED)).await;
+    peer.say(&of(14, ADDED)).await;
+    peer.say(&of(14, CHANGED)).await;
     let (all, changed) = (bench.events().await, bench.events().await);
     assert_eq!((all.len(), removed(&all).len(), changed.len()), (1, 0, 1));
     let status = bench.status();
     assert_eq!((status.hass.sessions, status.home_assistant.connects, status.hass.unknown_messages), (1, 1, 0));
     bench.finish(Some(peer), 3).await;
+}
+
+const AREAS: &str = r#"[{"area_id":"kitchen","name":"Kitchen","floor_id":null,"labels":[]}]"#;
+const LAMP: &str =
+    r#"[{"entity_id":"light.lamp","area_id":"kitchen","labels":[]},{"entity_id":7},{"entity_id":"light.b"}]"#;
+
+/// Where the lamp is, out of what the pipeline is told next.
+async fn place_of_the_lamp(bench: &mut Bench) -> Option<String> {
+    let Arrival::Registries(registries) = bench.arrival().await else { panic!("the registries come first") };
+    let lamp = registries.entities.get("light.lamp");
+    lamp.and_then(|lamp| lamp.area.as_ref()).map(|area| area.name.to_string())
+}
+
+#[tokio::test]
+async fn what_is_known_of_the_entities_comes_before_their_states_and_again_when_it_changed() {
+    let rules = Rules { events: vec!["call_service".into(), "secret_event".into()], ..Rules::default() };
+    let mut bench = Bench::start_with(limits(), rules).await;
+    let mut peer = Peer::greet(&bench.listener).await;
+    for (id, rows) in LISTS.zip([LAMP, "[]", AREAS]) {
+        peer.say(&list(id, rows)).await;
+    }
+    peer.say(&refusal(10, "unknown_command")).await;
+    peer.say(&list(11, "[]")).await;
+    for (id, event_type) in [(12, "call_service"), (13, "secret_event")] {
+        let subscription = peer.hear().await;
+        assert_eq!((&subscription["id"], &subscription["event_type"]), (&id.into(), &event_type.into()));
+    }
+    assert_eq!(peer.hear().await["type"], "subscribe_entities");
+    peer.say(&refusal(13, "unauthorized")).await;
+    peer.say(&of(14, ADDED)).await;
+    assert_eq!(place_of_the_lamp(&mut bench).await.as_deref(), Some("Kitchen"));
+    assert_eq!(bench.events().await.len(), 1);
+
+    let fired = |event_type: &str, id: u64| {
+        let data = r#"{"a":1e400,"b":2},"time_fired":"2026-11-23T13:16:49+00:00"}"#;
+        format!(r#"{{"type":"event","event":{{"event_type":"{event_type}","data":{data},"id":{id}}}"#)
+    };
+    peer.say(&fired("call_service", 12)).await;
+    let events = bench.events().await;
+    assert!(matches!(&events[..], [Event::Fired(fired)] if fired.data.len() == 1), "{events:?}");
+
+    // A burst of changes, and the floors are gone for good.
+    let changed = fired("entity_registry_updated", 2);
+    for _ in 0..500 {
+        peer.say(&changed).await;
+    }
+    for (id, rows) in (15..).zip([LAMP.replace("kitchen", "bath"), "[]".into(), AREAS.into(), "[]".into(), "[]".into()])
+    {
+        assert_eq!(peer.hear().await["id"], id);
+        peer.say(&list(id, &rows)).await;
+    }
+    assert_eq!(place_of_the_lamp(&mut bench).await.as_deref(), Some("bath"));
+    let status = bench.status();
+    let counted: Vec<_> = status.hass.unreadable.into_iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(counted, [("entity", 2), ("attribute", 1)]);
+    assert_eq!((status.hass.sessions, status.hass.unknown_messages), (1, 0));
+    bench.finish(Some(peer), 2).await;
+}
+
+#[tokio::test]
+async fn states_come_without_registries_if_those_do_not_come_in_time() {
+    let patience = Patience { registries: Duration::from_millis(20), ..Patience::default() };
+    let mut bench = Bench::start_with(Limits { patience, ..limits() }, Rules::default()).await;
+    let mut peer = Peer::greet(&bench.listener).await;
+    assert_eq!(peer.hear().await["type"], "subscribe_entities");
+    peer.say(&of(ENTITIES, ADDED)).await;
+    assert!(matches!(bench.arrival().await, Arrival::Events(events) if events.len() == 1));
+    for (id, rows) in LISTS.zip([LAMP, "[]", AREAS, "[]", "[]"]) {
+        peer.say(&list(id, rows)).await;
+    }
+    assert_eq!(place_of_the_lamp(&mut bench).await.as_deref(), Some("Kitchen"));
+    bench.finish(Some(peer), 1).await;
+}
+
+#[tokio::test]
+async fn other_rules_are_other_subscriptions_in_the_same_session() {
+    let mut bench = Bench::start(limits()).await;
+    let mut peer = bench.welcome(ADDED).await;
+    assert_eq!(bench.events().await.len(), 1);
+    let include = EntitySet { domains: vec!["fix".into()], ..EntitySet::default() };
+    let filter = Filter { include, ..Filter::default() };
+    bench.rules.send(Arc::new(Rules { filter, events: vec!["call_service".into()], ..Rules::default() })).unwrap();
+    assert_eq!(peer.hear().await["event_type"], "call_service");
+    assert_eq!(peer.hear().await["subscription"], ENTITIES);
+    assert_eq!(peer.hear().await["include"]["domains"][0], "fix");
+    peer.say(&of(15, EMPTY)).await;
+    assert_eq!(removed(&bench.events().await), ["fix.kitchen"]);
+    assert_eq!(bench.status().home_assistant.connects, 1);
+    bench.finish(Some(peer), 2).await;
 }
 
 #[tokio::test]
@@ -314,7 +448,7 @@ async fn after_a_close_the_next_session_tells_who_went_away_meanwhile() {
 async fn a_silent_server_is_left() {
     let patience = Patience {
         ping_every: Duration::from_millis(20),
-        pong_within: Duration::from_millis(20),
+        pong_within: Duration::from_millis(300),
         ..Patience::default()
     };
     let mut bench = Bench::start(Limits { patience, ..limits() }).await;
@@ -337,9 +471,9 @@ async fn a_frame_of_sixty_mebibytes_is_read() {
     let mut peer = bench.welcome(EMPTY).await;
     let text = "x".repeat(60 << 20);
     let frame =
-        format!(r#"{{"type":"event","event":{{"a":{{"a.b":{{"s":"1","a":{{"t":"{text}"}},"lc":1.0}}}}}},"id":2}}"#);
+        format!(r#"{{"type":"event","event":{{"a":{{"a.b":{{"s":"1","a":{{"t":"{text}"}},"lc":1.0}}}}}},"id":12}}"#);
     peer.say(&frame).await;
-    peer.say(ADDED).await;
+    peer.say(&of(ENTITIES, ADDED)).await;
     assert_eq!((bench.events().await.len(), bench.events().await.len()), (1, 1));
     bench.finish(Some(peer), 2).await;
 }
@@ -349,7 +483,7 @@ async fn a_pipeline_that_stalls_costs_the_session_before_it_costs_the_memory() {
     let mut bench = Bench::start(Limits { waiting_bytes: 10_000, ..limits() }).await;
     let mut peer = bench.welcome(ADDED).await;
     for _ in 0..200 {
-        peer.say(CHANGED).await;
+        peer.say(&of(ENTITIES, CHANGED)).await;
     }
     // Nobody takes events: the channel fills, then the queue, and the rest is left on the wire.
     let waiting = bench.until(|status| status.hass.waiting_bytes > 9_000).await.hass.waiting_bytes;
@@ -360,7 +494,11 @@ async fn a_pipeline_that_stalls_costs_the_session_before_it_costs_the_memory() {
         let mut welcome = pin!(Peer::welcome(&bench.listener, EMPTY));
         loop {
             tokio::select! {
-                Some(Arrival::Events(events)) = bench.events.recv() => handed_over += events.len(),
+                Some(arrival) = bench.events.recv() => {
+                    if let Arrival::Events(events) = arrival {
+                        handed_over += events.len();
+                    }
+                }
                 peer = &mut welcome => break peer,
             }
         }
@@ -376,9 +514,9 @@ async fn a_stop_does_not_wait_for_a_pipeline_that_stalls() {
     let bench = Bench::start(Limits { farewell, ..limits() }).await;
     let mut peer = bench.welcome(ADDED).await;
     for _ in 0..20 {
-        peer.say(CHANGED).await;
+        peer.say(&of(ENTITIES, CHANGED)).await;
     }
-    bench.until(|status| status.hass.frames == 23).await;
+    bench.until(|status| status.hass.frames == 28).await;
     bench.finish(None, 0).await;
 }
 
@@ -386,12 +524,12 @@ async fn a_stop_does_not_wait_for_a_pipeline_that_stalls() {
 async fn a_stop_does_not_wait_for_a_server_that_does_not_read() {
     // More than the buffers between the two hold.
     let include = EntitySet { entities: vec!["a".repeat(32 << 20)], ..EntitySet::default() };
-    let bench = Bench::start_with(limits(), Filter { include, ..Filter::default() }).await;
-    let mut peer = Peer::accept(&bench.listener).await;
-    peer.say(REQUIRED).await;
-    peer.hear().await;
-    peer.say(OK).await;
-    assert_eq!(peer.hear().await["type"], "supported_features");
+    let rules = Rules { filter: Filter { include, ..Filter::default() }, ..Rules::default() };
+    let bench = Bench::start_with(limits(), rules).await;
+    let mut peer = Peer::greet(&bench.listener).await;
+    for id in LISTS {
+        peer.say(&refusal(id, "unknown_command")).await;
+    }
     let asked = Instant::now();
     bench.finish(None, 0).await;
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
@@ -403,15 +541,15 @@ async fn what_was_read_before_a_connection_broke_is_handed_over() {
     let mut peer = bench.welcome(ADDED).await;
     // Nobody takes events: one frame waits for the full channel, the others behind it.
     for _ in 0..10 {
-        peer.say(CHANGED).await;
+        peer.say(&of(ENTITIES, CHANGED)).await;
     }
     // This one wants an answer, which will not be possible.
     peer.say("{").await;
-    peer.say(&of(4, ADDED)).await;
+    peer.say(&of(14, ADDED)).await;
     for _ in 0..10 {
-        peer.say(&of(4, CHANGED)).await;
+        peer.say(&of(14, CHANGED)).await;
     }
-    bench.until(|status| status.hass.frames == 25).await;
+    bench.until(|status| status.hass.frames == 30).await;
     peer.0.get_ref().set_zero_linger().unwrap();
     drop(peer);
     let mut handed_over = 0;
@@ -426,7 +564,10 @@ async fn what_was_read_before_a_connection_broke_is_handed_over() {
 async fn the_end_of_the_pipeline_is_the_end_of_the_source() {
     let mut bench = Bench::start(limits()).await;
     bench.events.close();
-    let _peer = bench.welcome(ADDED).await;
+    let mut peer = Peer::greet(&bench.listener).await;
+    for id in LISTS {
+        peer.say(&refusal(id, "unknown_command")).await;
+    }
     timeout(SOON, bench.task.join_next()).await.expect("it ends").expect("one task").expect("no panic");
     assert_eq!(bench.status().arrivals.received(), 0);
 }

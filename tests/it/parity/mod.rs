@@ -30,7 +30,7 @@ fn the_built_in_integration_and_we_write_the_same_points() {
     let Some(influxd) = Influxd::start() else { return };
     influxd.create_database(BUILTIN);
     influxd.create_database(OURS);
-    let setup = Setup { demo: true, influxdb: Some((influxd.address.port(), BUILTIN)) };
+    let setup = Setup { demo: true, influxdb: Some((influxd.address.port(), BUILTIN)), ..Setup::default() };
     let Some(home) = HomeAssistant::start(setup) else { return };
     let mut ingestor = Ingestor::start(&json!({
         "home_assistant": {"url": home.url(), "token": home.token()},

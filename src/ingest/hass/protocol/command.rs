@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 use crate::config::secret::Secret;
 use crate::config::settings::{EntitySet, Filter};
 
+use super::Registry;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Auth {
@@ -17,6 +19,15 @@ pub enum Command {
     SubscribeEntities {
         id: u64,
         filter: Filter,
+    },
+    /// Events of this type, whatever entity they are of.
+    SubscribeEvents {
+        id: u64,
+        event_type: String,
+    },
+    ListRegistry {
+        id: u64,
+        registry: Registry,
     },
     /// Ends the subscription that the command `subscription` began.
     Unsubscribe {
@@ -47,6 +58,12 @@ pub fn encode(command: &Command) -> String {
             }
             Value::Object(message)
         }
+        Command::SubscribeEvents { id, event_type } => {
+            json!({"id": id, "type": "subscribe_events", "event_type": event_type})
+        }
+        Command::ListRegistry { id, registry } => {
+            json!({"id": id, "type": format!("config/{}_registry/list", registry.name())})
+        }
         Command::Unsubscribe { id, subscription } => {
             json!({"id": id, "type": "unsubscribe_events", "subscription": subscription})
         }
@@ -62,7 +79,7 @@ fn entity_set(set: &EntitySet) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{Command, encode};
+    use super::{Command, Registry, encode};
     use crate::config::secret::Secret;
     use crate::config::settings::{EntitySet, Filter};
 
@@ -96,6 +113,14 @@ mod tests {
             (
                 Command::Unsubscribe { id: 5, subscription: 2 },
                 r#"{"id":5,"subscription":2,"type":"unsubscribe_events"}"#,
+            ),
+            (
+                Command::SubscribeEvents { id: 6, event_type: "call_service".into() },
+                r#"{"event_type":"call_service","id":6,"type":"subscribe_events"}"#,
+            ),
+            (
+                Command::ListRegistry { id: 7, registry: Registry::Entities },
+                r#"{"id":7,"type":"config/entity_registry/list"}"#,
             ),
             (Command::Ping { id: 4 }, r#"{"id":4,"type":"ping"}"#),
         ];

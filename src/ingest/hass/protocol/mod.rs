@@ -7,6 +7,8 @@
 //! Text is borrowed from the frame wherever it holds no escapes.
 
 mod command;
+mod fired;
+mod rows;
 mod salvage;
 mod state_object;
 mod wire;
@@ -21,6 +23,9 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 
 pub use command::{Command, encode};
+pub use fired::read_fired;
+pub use rows::Registry;
+pub(super) use rows::{Row, read_rows};
 pub use state_object::{InvalidState, parse_state};
 
 /// What one frame holds.
@@ -42,9 +47,10 @@ pub enum Message<'a> {
     AuthInvalid {
         message: Cow<'a, str>,
     },
+    /// What a command that succeeded gave is JSON, not yet read.
     Result {
         id: u64,
-        outcome: Result<(), Failure<'a>>,
+        outcome: Result<Option<&'a str>, Failure<'a>>,
     },
     Pong {
         id: u64,
@@ -52,6 +58,10 @@ pub enum Message<'a> {
     Event {
         id: u64,
         entities: Entities<'a>,
+    },
+    Fired {
+        id: u64,
+        fired: Fired<'a>,
     },
     /// A type that we never asked for.
     Unknown,
@@ -73,6 +83,17 @@ pub struct Entities<'a> {
     pub removed: Vec<Cow<'a, str>>,
     /// Of these something was said that could not be read.
     pub unread: Vec<Cow<'a, str>>,
+}
+
+/// An event of `subscribe_events`: its parts are read only if somebody wants to know, see [`read_fired`].
+#[derive(Debug, PartialEq)]
+pub struct Fired<'a> {
+    pub event_type: Cow<'a, str>,
+    /// JSON.
+    pub data: Option<&'a str>,
+    pub time_fired: Option<Cow<'a, str>>,
+    /// JSON.
+    pub context: Option<&'a str>,
 }
 
 /// A JSON object in its order, repeated keys included.

@@ -13,7 +13,7 @@ use crate::model::json::{Json, Object, Text};
 use crate::model::value::Value;
 
 use super::wire::{Body, ChangeSet, ChangeUnset, Context, Seconds};
-use super::{Added, Change, Entities, Frame, Message, Pairs};
+use super::{Added, Change, Entities, Fired, Frame, Message, Pairs};
 
 type Raw<'a> = &'a RawValue;
 
@@ -46,6 +46,12 @@ fn message<'a>(raw: Raw<'a>, lost: &mut Vec<Unreadable>) -> Option<Message<'a>> 
         "event" => {
             let id = read(fields.get("id")?)?;
             let event = Fields::of(fields.get("event")?)?;
+            if let Some(event_type) = event.text("event_type") {
+                let raw = |name| event.get(name).map(RawValue::get);
+                let (data, context) = (raw("data"), raw("context"));
+                let fired = Fired { event_type, data, time_fired: event.text("time_fired"), context };
+                return Some(Message::Fired { id, fired });
+            }
             let entities = entities(&event, lost);
             Some(Message::Event { id, entities })
         }
@@ -147,7 +153,11 @@ fn take_change_apart<'a>(raw: Raw<'a>, lost: &mut Vec<Unreadable>) -> Option<Cha
 }
 
 /// The attributes that can be read; the names of the others go to `unread`.
-fn attributes<'a>(raw: Option<Raw<'a>>, lost: &mut Vec<Unreadable>, unread: &mut Vec<Text<'a>>) -> Pairs<'a, Value> {
+pub(super) fn attributes<'a>(
+    raw: Option<Raw<'a>>,
+    lost: &mut Vec<Unreadable>,
+    unread: &mut Vec<Text<'a>>,
+) -> Pairs<'a, Value> {
     let mut pairs = Vec::new();
     let Some(raw) = raw else {
         return pairs;

@@ -51,7 +51,7 @@ fn recorded_messages_are_what_they_are() {
     );
     assert_eq!(
         one(include_str!("../../../../tests/fixtures/hass/result_success.json")),
-        Message::Result { id: 1, outcome: Ok(()) }
+        Message::Result { id: 1, outcome: Ok(None) }
     );
     assert_eq!(one(include_str!("../../../../tests/fixtures/hass/pong.json")), Message::Pong { id: 3 });
     for (text, code) in [

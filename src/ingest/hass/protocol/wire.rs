@@ -7,13 +7,14 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::model::event::ContextId;
 use crate::model::json::{Json, Object, Text};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 
-use super::{Added, Change, Entities, Failure, Message, Pairs};
+use super::{Added, Change, Entities, Failure, Fired, Message, Pairs};
 
 /// Reads a frame, all of it or nothing.
 pub(super) fn read(text: &str) -> Result<Vec<Message<'_>>, serde_json::Error> {
@@ -32,6 +33,9 @@ pub(super) struct Body<'a> {
     id: Option<u64>,
     event: Option<EventBody<'a>>,
     success: Option<bool>,
+    /// What it is, only whoever sent the command knows.
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
     error: Option<ErrorBody<'a>>,
     ha_version: Option<Text<'a>>,
     message: Option<Text<'a>>,
@@ -44,13 +48,27 @@ impl<'a> Body<'a> {
         Ok(match &*self.kind.0 {
             "event" => {
                 let event = self.event.ok_or_else(|| <serde_json::Error as de::Error>::missing_field("event"))?;
-                Message::Event { id: id?, entities: event.into() }
+                match event.event_type {
+                    None => Message::Event { id: id?, entities: event.into() },
+                    Some(Text(event_type)) => {
+                        let fired = Fired {
+                            event_type,
+                            data: event.data.map(RawValue::get),
+                            time_fired: event.time_fired.map(|time| time.0),
+                            context: event.context.map(RawValue::get),
+                        };
+                        Message::Fired { id: id?, fired }
+                    }
+                }
             }
             "result" => {
                 let success = self.success.ok_or_else(|| <serde_json::Error as de::Error>::missing_field("success"))?;
                 let error = self.error.unwrap_or_default();
                 let failure = Failure { code: error.code.0, message: error.message.0 };
-                Message::Result { id: id?, outcome: if success { Ok(()) } else { Err(failure) } }
+                Message::Result {
+                    id: id?,
+                    outcome: if success { Ok(self.result.map(RawValue::get)) } else { Err(failure) },
+                }
             }
             "pong" => Message::Pong { id: id? },
             "auth_required" => Message::AuthRequired { ha_version },
@@ -69,6 +87,7 @@ struct ErrorBody<'a> {
     message: Text<'a>,
 }
 
+/// One of `subscribe_entities`, or, if it has a type, one of `subscribe_events`.
 #[derive(Deserialize)]
 struct EventBody<'a> {
     #[serde(borrow)]
@@ -77,6 +96,12 @@ struct EventBody<'a> {
     c: Object<'a, Change<'a>>,
     #[serde(default)]
     r: Vec<Text<'a>>,
+    event_type: Option<Text<'a>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    time_fired: Option<Text<'a>>,
+    #[serde(borrow)]
+    context: Option<&'a RawValue>,
 }
 
 impl<'a> From<EventBody<'a>> for Entities<'a> {
