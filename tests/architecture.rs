@@ -58,6 +58,7 @@ const DECIDERS: &[&str] = &[
     "src/pipeline/glob.rs",
     "src/pipeline/python",
     "src/pipeline/schema.rs",
+    "src/rules",
     "src/line",
     "src/spool/frame.rs",
     "src/spool/front.rs",
@@ -113,6 +114,20 @@ fn nobody_knows_more_than_the_map_allows() {
             &["src/pipeline"],
             &["crate::ingest", "crate::deliver", "crate::influx", "crate::web"],
             "the pipeline does not know where an event came from or where its point goes",
+        ),
+        (
+            &["src/rules"],
+            &[
+                "crate::app",
+                "crate::ingest",
+                "crate::line",
+                "crate::spool",
+                "crate::deliver",
+                "crate::influx",
+                "crate::status",
+                "crate::web",
+            ],
+            "rules are what was typed, checked; others work by them",
         ),
         (
             &["src/line"],

@@ -10,6 +10,7 @@ use crate::model::event::Source;
 use crate::model::fate::{Dropped, Filtered, Reason, Refused, SetAside, Unreadable};
 use crate::model::time::Timestamp;
 
+use super::rules::RulesBoard;
 use super::snapshot::{
     Arrivals, Backlog, Books, Circuit, Hass, Histogram, Link, LinkState, Snapshot, Spool, Target, Writes,
 };
@@ -25,6 +26,7 @@ pub struct Board {
     pub targets: Vec<Arc<TargetBoard>>,
     pub spool: SpoolBoard,
     pub dead_letters: DeadLettersBoard,
+    pub rules: RulesBoard,
     beats: Mutex<Vec<(Cow<'static, str>, Instant)>>,
 }
 
@@ -47,6 +49,7 @@ impl Board {
             targets: targets.iter().map(|name| Arc::new(TargetBoard::new(name.as_ref(), now))).collect(),
             spool: SpoolBoard::default(),
             dead_letters: DeadLettersBoard::default(),
+            rules: RulesBoard::new(now),
             beats: Mutex::new(Vec::new()),
         }
     }
@@ -87,6 +90,7 @@ impl Board {
             spool: lock(&self.spool.0).clone(),
             dead_letters: self.dead_letters.kept.get(),
             dead_letters_evicted: self.dead_letters.evicted.get(),
+            rules: self.rules.snapshot(),
             tasks: lock(&self.beats)
                 .iter()
                 .map(|(name, last)| (name.clone(), now.saturating_duration_since(*last)))

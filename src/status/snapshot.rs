@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::rules::Rules;
 use crate::model::time::Timestamp;
 
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub dead_letters: u64,
     /// Lines that left the dead-letter store because it was full.
     pub dead_letters_evicted: u64,
+    /// The file `rules.yaml`.
+    pub rules: Rules,
     /// How long ago each task last said that it is alive.
     pub tasks: Vec<(Cow<'static, str>, Duration)>,
 }
