@@ -3,7 +3,7 @@
 //! # The flow
 //!
 //! ```text
-//! options.json, environment -> config -> app
+//! options.json, environment -> config -> app; rules.yaml -> rules -> app
 //! Home Assistant -> ingest::hass --[events]--> pipeline -> line --[records]--> spool ==> deliver -> influx -> InfluxDB
 //!                                                              one reader for each target \-> dead_letters
 //! every part -> status (one snapshot) -> web (health, readiness, metrics)
@@ -12,6 +12,7 @@
 //! Read it in that order:
 //!
 //! 1. [`config`]: what the user typed becomes settings, or every fault at once.
+//!    [`rules`]: what the options and `rules.yaml` say together, or every fault of the file with its line.
 //! 2. [`model`]: the values that all parts share - entities, events, points, times, and the fates of an event.
 //! 3. [`ingest::hass`]: one WebSocket session after the other; frames become events.
 //! 4. [`pipeline`]: which events, under what names; an event becomes a point, or is filtered with a reason.
@@ -31,7 +32,7 @@
 //!
 //! # The rules
 //!
-//! - **Who decides does not act.** Deciders (`session`, `reload`, `protocol`, `states`, `registry`, `filter`, `places`, `fired`, `schema`, `encode`, `ledger`,
+//! - **Who decides does not act.** Deciders (`rules`, `session`, `reload`, `protocol`, `states`, `registry`, `filter`, `places`, `fired`, `schema`, `encode`, `ledger`,
 //!   `breaker`, `verdict`, `isolate`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
 //!   around them obey.
 //! - **Every event has one fate at each target** ([`model::fate`]): stored, held, filtered, a duplicate, refused, set
@@ -44,6 +45,7 @@
 //! | --- | --- |
 //! | a decider | tokio, files, sockets, the time |
 //! | `ingest` | what becomes of an event: points, the spool (it hands the filter on, so that Home Assistant sends less) |
+//! | `rules` | who works by them, and where the file is |
 //! | `pipeline` | which source an event came from, files, HTTP |
 //! | `line` | rules, batches, versions of InfluxDB |
 //! | `spool` | what the bytes mean, that a network exists |

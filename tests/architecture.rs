@@ -73,6 +73,7 @@ const DECIDERS: &[&str] = &[
     "src/pipeline/mqtt",
     "src/pipeline/twice.rs",
     "src/pipeline/words.rs",
+    "src/rules",
     "src/line",
     "src/spool/frame.rs",
     "src/spool/front.rs",
@@ -128,6 +129,20 @@ fn nobody_knows_more_than_the_map_allows() {
             &["src/pipeline"],
             &["crate::ingest", "crate::deliver", "crate::influx", "crate::web"],
             "the pipeline does not know where an event came from or where its point goes",
+        ),
+        (
+            &["src/rules"],
+            &[
+                "crate::app",
+                "crate::ingest",
+                "crate::line",
+                "crate::spool",
+                "crate::deliver",
+                "crate::influx",
+                "crate::status",
+                "crate::web",
+            ],
+            "rules are what was typed, checked; others work by them",
         ),
         (
             &["src/line"],

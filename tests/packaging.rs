@@ -118,7 +118,11 @@ fn the_add_on_page_takes_the_numbers_and_choices_that_the_program_takes() {
 
 #[test]
 fn the_add_on_reaches_the_folders_that_its_texts_name() {
-    let folders = [json!({"type": "ssl"}), json!({"type": "share", "read_only": false})];
+    let folders = [
+        json!({"type": "addon_config", "read_only": true}),
+        json!({"type": "ssl"}),
+        json!({"type": "share", "read_only": false}),
+    ];
     assert_eq!(yaml("config.yaml")["map"], json!(folders));
 }
 

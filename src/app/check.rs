@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Exit;
+use super::{Exit, rules};
 use crate::config::settings::{HomeAssistant, NamedTarget, Settings, Target};
 use crate::influx::in_options_of;
 use crate::influx::probe::{self, About};
@@ -21,12 +21,29 @@ struct Row {
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
     let mut rows = vec![Row { good: true, about: "options".to_owned(), words: "nothing wrong with them".to_owned() }];
+    let (rules_are_right, of_rules) = of_rules(settings);
+    rows.extend(of_rules);
     rows.push(home_assistant(settings.home_assistant.as_ref()).await);
     rows.extend(targets(settings).await);
     for row in &rows {
         println!("{}  {:<24} {}", if row.good { "ok    " } else { "FAILED" }, row.about, row.words);
     }
+    if !rules_are_right {
+        return Ok(Exit::Options);
+    }
     Ok(if rows.iter().all(|row| row.good) { Exit::Done } else { Exit::Unavailable })
+}
+
+/// Whether the rules can be used, and what there is to say about them.
+fn of_rules(settings: &Settings) -> (bool, Vec<Row>) {
+    let row = |good, words: String| Row { good, about: "rules".to_owned(), words };
+    match rules::load(settings) {
+        Ok(loaded) => {
+            let warnings = loaded.warnings.iter().cloned();
+            (true, [loaded.summary()].into_iter().chain(warnings).map(|words| row(true, words)).collect())
+        }
+        Err(unusable) => (false, unusable.to_string().lines().map(|line| row(false, line.to_owned())).collect()),
+    }
 }
 
 async fn home_assistant(settings: Option<&HomeAssistant>) -> Row {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use super::Exit;
 use super::service::{self, Doors, Extra};
+use super::{Exit, rules};
 use crate::cli;
 use crate::config;
 use crate::config::place::Flags;
@@ -21,7 +21,6 @@ use crate::model::entity::EntityId;
 use crate::model::event::{Event, StateChange};
 use crate::model::time::Timestamp;
 use crate::pipeline::{Fate, Pipeline};
-use crate::rules::Rules;
 use crate::runtime::group::Group;
 use crate::runtime::signal::StopSignals;
 use crate::runtime::{clock, logging};
@@ -60,8 +59,7 @@ pub(super) async fn run(flags: &Flags, wishes: cli::Demo) -> anyhow::Result<Exit
     let board = Arc::new(Board::new(Instant::now(), clock::now()));
     let mut extra = Group::new("demo");
     extra.spawn("simulated_home", |stop| prepared.simulator.run(stop));
-    let pipeline =
-        Pipeline::new(&Arc::new(Rules::of(settings.filter.clone(), settings.schema.clone(), settings.events.clone())));
+    let pipeline = Pipeline::new(&rules::load(&settings)?.rules);
     extra.spawn("ticker", |stop| tick(Arc::clone(&board), prepared.handle, pipeline, stop));
     let run_for = wishes.seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
     service::run(settings, doors, Arc::clone(&board), signals, Extra { group: Some(extra), run_for }).await?;

@@ -7,6 +7,7 @@ mod healthcheck;
 mod lock;
 mod preview;
 mod replay;
+mod rules;
 mod service;
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ use crate::runtime::signal::StopSignals;
 use crate::spool::opening;
 
 use self::lock::Taken;
+use self::rules::UnusableRules;
 use self::service::{Doors, Extra};
 
 /// How long work that cannot be interrupted may keep the process after its end.
@@ -105,6 +107,15 @@ fn on_runtime(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Resul
 fn report(failure: &anyhow::Error) -> Exit {
     if let Some(invalid) = failure.downcast_ref::<Invalid>() {
         eprintln!("{invalid}");
+        return Exit::Options;
+    }
+    if let Some(unusable) = failure.downcast_ref::<UnusableRules>() {
+        // The panel of the add-on shows the log; a person who tries a command sees both alike.
+        if tracing::dispatcher::has_been_set() {
+            unusable.to_string().lines().for_each(|line| error!("{line}"));
+        } else {
+            eprintln!("{unusable}");
+        }
         return Exit::Options;
     }
     // The options read well and still cannot be used, such as a certificate that is none.

@@ -2,11 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::Exit;
+use super::{Exit, rules};
 use crate::cli::{Preview, StateSource};
 use crate::config::settings::Settings;
 use crate::ingest::hass::protocol::parse_state;
@@ -14,7 +13,6 @@ use crate::line::encode::encode;
 use crate::model::event::Event;
 use crate::model::fate::Reason;
 use crate::pipeline::{Fate, Pipeline};
-use crate::rules::Rules;
 use crate::runtime::clock;
 
 /// One state in JSON a line in, one line out: a point, or a comment that says why there is none.
@@ -26,7 +24,7 @@ pub(super) fn run(settings: &Settings, wishes: &Preview) -> anyhow::Result<Exit>
             Box::new(BufReader::new(file))
         }
     };
-    let rules = Arc::new(Rules::of(settings.filter.clone(), settings.schema.clone(), settings.events.clone()));
+    let rules = rules::load(settings)?.rules;
     let mut out = BufWriter::new(io::stdout().lock());
     for state in states.split(b'\n') {
         let state = state.context("cannot read the states")?;

@@ -11,11 +11,11 @@ use tracing::{error, info, warn};
 
 use super::greeting;
 use super::lock::Lock;
+use super::rules;
 use crate::config::settings::{self, Settings};
 use crate::dead_letters::{self, Store};
 use crate::influx::Target;
 use crate::ingest::hass;
-use crate::rules::Rules;
 use crate::runtime::clock;
 use crate::runtime::group::{self, Group};
 use crate::runtime::repeats::{Repeats, Worth};
@@ -92,6 +92,7 @@ pub(super) async fn run(
     mut signals: StopSignals,
     extra: Extra,
 ) -> anyhow::Result<()> {
+    let loaded = rules::load(&settings)?;
     let _alone = Lock::take(&settings.place.data_dir)?;
     let spool = open_spool(&settings, &board)?;
     let letters = Store::open(settings.place.data_dir.join(dead_letters::FOLDER), dead_letters::LIMIT_BYTES);
@@ -136,8 +137,8 @@ pub(super) async fn run(
     }
 
     // They may change while the service runs: whoever works by them hears of it.
-    let rules = Arc::new(Rules::of(settings.filter, settings.schema, settings.events));
-    let (_rules_change, rules) = watch::channel(rules);
+    loaded.announce(&board);
+    let (rules_change, rules) = watch::channel(Arc::clone(&loaded.rules));
 
     let mut shaping = Group::new("pipeline");
     let (refused, _refused) = mpsc::channel(REFUSED_EVENTS);
@@ -146,6 +147,8 @@ pub(super) async fn run(
     });
 
     let mut inputs = Group::new("inputs");
+    // The sender stays here too, so that whoever listens is not told of its end.
+    inputs.spawn("rules", |stop| rules::watch(loaded, rules_change.clone(), Arc::clone(&board), stop));
     match settings.home_assistant {
         Some(home) => inputs
             .spawn("home_assistant", |stop| hass::run(home, rules.clone(), events.clone(), Arc::clone(&board), stop)),

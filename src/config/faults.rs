@@ -81,7 +81,7 @@ impl Faults {
 }
 
 /// Text of the user's as it may stand in a message: one line, and not too long.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 80;
     let mut line: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
     if text.chars().nth(MOST).is_some() {
@@ -91,7 +91,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// `: did you mean ..?`, or the names that there are.
-pub(super) fn instead(word: &str, known: &[&str]) -> String {
+pub(crate) fn instead(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!("it can be {}", known.join(", ")),

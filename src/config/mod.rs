@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-mod check;
-mod faults;
+pub(crate) mod check;
+pub(crate) mod faults;
 mod layers;
 pub mod options;
 pub mod place;
@@ -57,6 +57,8 @@ struct Machine<'a> {
     read: &'a dyn Fn(&Path) -> io::Result<String>,
     /// Whether `/data` is there: the Supervisor mounts it, and so does the image.
     has_data_folder: bool,
+    /// Whether `/config` is there: under the Supervisor that is the add-on's own folder, elsewhere it may be anybody's.
+    has_editable_folder: bool,
 }
 
 impl Machine<'_> {
@@ -65,6 +67,7 @@ impl Machine<'_> {
             environment: environment.into_iter().collect(),
             read: &|path| std::fs::read_to_string(path),
             has_data_folder: Path::new(place::DATA_FOLDER).is_dir(),
+            has_editable_folder: Path::new(place::EDITABLE_FOLDER).is_dir(),
         }
     }
 

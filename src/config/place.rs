@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use super::Machine;
 use super::faults::{Faults, shown};
-use super::settings::Place;
+use super::settings::{Place, RulesFile};
 
 pub(super) const DATA_FOLDER: &str = "/data";
+/// Where the Supervisor mounts the add-on's own folder of files that people edit.
+pub(super) const EDITABLE_FOLDER: &str = "/config";
+const RULES_NAME: &str = "rules.yaml";
 
 const DATA_DIR: &str = "HA_INGESTOR_DATA_DIR";
 const LISTEN: &str = "HA_INGESTOR_LISTEN";
+const RULES: &str = "HA_INGESTOR_RULES";
 const METRICS_LISTEN: &str = "HA_INGESTOR_METRICS_LISTEN";
 /// The image sets it to 1. In a container the outside is reached only through the ports that it publishes, so the
 /// service listens on all addresses there and only on this machine's own elsewhere.
 const CONTAINER: &str = "HA_INGESTOR_CONTAINER";
-pub(super) const VARIABLES: [&str; 4] = [DATA_DIR, LISTEN, METRICS_LISTEN, CONTAINER];
+pub(super) const VARIABLES: [&str; 5] = [DATA_DIR, RULES, LISTEN, METRICS_LISTEN, CONTAINER];
 
 const PORT: u16 = 8099;
 const METRICS_PORT: u16 = 9273;
@@ -39,6 +43,12 @@ pub struct Flags {
     /// Environment variable: `HA_INGESTOR_DATA_DIR`.
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+
+    /// The file with the rules, in YAML [default: rules.yaml in the add-on's own folder, else in the data folder]
+    ///
+    /// Environment variable: `HA_INGESTOR_RULES`.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
 
     /// Where the panel and the health checks answer [default: 127.0.0.1:8099, in the container 0.0.0.0:8099]
     ///
@@ -68,6 +78,12 @@ impl Place {
             Path::new(folder).to_owned()
         });
 
+        let named = flags.rules.clone().or_else(|| machine.variable(RULES).map(PathBuf::from));
+        let folder =
+            if supervised && machine.has_editable_folder { Path::new(EDITABLE_FOLDER) } else { data_dir.as_path() };
+        let rules =
+            RulesFile { must_be_there: named.is_some(), path: named.unwrap_or_else(|| folder.join(RULES_NAME)) };
+
         let host = if in_container { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
         let listen = flags.listen.or_else(|| address(LISTEN, machine, faults));
         let listen = listen.unwrap_or(SocketAddr::from((host, PORT)));
@@ -81,7 +97,7 @@ impl Place {
         // The Supervisor kills after the 60 seconds that the add-on asks for, Docker after 10 by default.
         let usual = if supervised { 45 } else { 8 };
         let grace = Duration::from_secs(flags.grace_seconds.unwrap_or(usual).into());
-        Self { data_dir, listen, metrics_listen, grace }
+        Self { data_dir, listen, metrics_listen, grace, rules }
     }
 }
 

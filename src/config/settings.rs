@@ -38,6 +38,15 @@ pub struct Place {
     pub metrics_listen: Option<SocketAddr>,
     /// From the signal to the end of the process.
     pub grace: Duration,
+    pub rules: RulesFile,
+}
+
+/// Where `rules.yaml` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulesFile {
+    pub path: PathBuf,
+    /// Somebody named it. One at the usual place may be missing.
+    pub must_be_there: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

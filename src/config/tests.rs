@@ -21,6 +21,7 @@ struct Made<'a> {
     files: &'a [(&'a str, &'a str)],
     environment: &'a [(&'a str, &'a str)],
     flags: Flags,
+    has_editable_folder: bool,
 }
 
 impl Made<'_> {
@@ -33,7 +34,8 @@ impl Made<'_> {
         };
         let environment = self.environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let has_data_folder = self.options.is_some();
-        assemble(&self.flags, &Machine { environment, read: &read, has_data_folder })
+        let has_editable_folder = self.has_editable_folder;
+        assemble(&self.flags, &Machine { environment, read: &read, has_data_folder, has_editable_folder })
     }
 
     fn faults(&self) -> Vec<String> {
@@ -142,11 +144,30 @@ fn the_place_follows_flags_then_environment_then_the_surroundings() {
     let flags = Flags {
         options: None,
         data_dir: Some("y".into()),
+        rules: None,
         listen: Some(([127, 0, 0, 1], 3).into()),
         metrics_listen: Some(([127, 0, 0, 1], 4).into()),
         grace_seconds: Some(5),
     };
     check(&Made { environment: &environment, flags, ..Made::default() }, ("y", "127.0.0.1:3", Some("127.0.0.1:4"), 5));
+}
+
+#[test]
+fn the_rules_are_where_somebody_said_or_where_they_can_be_edited() {
+    fn check(made: &Made<'_>, path: &str, must_be_there: bool) {
+        let rules = made.load().unwrap().place.rules;
+        assert_eq!((rules.path.to_str().unwrap(), rules.must_be_there), (path, must_be_there));
+    }
+    check(&Made::default(), "./ha-ingestor-data/rules.yaml", false);
+    // Elsewhere `/config` may be Home Assistant's.
+    check(&Made { has_editable_folder: true, ..Made::default() }, "./ha-ingestor-data/rules.yaml", false);
+    let supervised = Made { options: Some("{}"), environment: &[SUPERVISOR], ..Made::default() };
+    check(&supervised, "/data/rules.yaml", false);
+    let supervised = Made { has_editable_folder: true, ..supervised };
+    check(&supervised, "/config/rules.yaml", false);
+    let named = Made { environment: &[SUPERVISOR, ("HA_INGESTOR_RULES", "/x/mine.yaml")], ..supervised };
+    check(&named, "/x/mine.yaml", true);
+    check(&Made { flags: Flags { rules: Some("y.yaml".into()), ..Flags::default() }, ..named }, "y.yaml", true);
 }
 
 #[test]

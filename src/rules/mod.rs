@@ -2,13 +2,54 @@
 //!
 //! These are the things that are true once both were checked. `rules.yaml` may change while the service runs; then there is
 //! another value of [`Rules`], and whoever works by them gets it.
+//!
+//! [`load`] is the one door: the text becomes a [`tree`], the tree the types of the [`file`], and these become [`Rules`], or
+//! every fault with its line and column. It reads no file: `app` does.
+
+mod faults;
+mod file;
+mod home_assistant;
+mod make;
+mod read;
+mod topics;
+mod tree;
+mod yaml11;
+
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::faults::{Fault, Faults, Place};
+pub use self::faults::{InvalidRules, Warning};
+use self::file::File;
+use self::read::Read as _;
+use self::tree::Tree;
 use crate::config::settings::{Filter, RegistryNames, Schema};
 use crate::model::topic::TopicFilter;
+
+/// The largest file that is read, in bytes.
+pub const MOST_BYTES: usize = 1 << 20;
+
+/// What the file and the options say together. `text` is what the file holds; `options` is what the options say alone.
+pub fn load(text: &str, options: &Rules) -> Result<(Rules, Vec<Warning>), InvalidRules> {
+    if text.len() > MOST_BYTES {
+        let words = format!("the file has {} bytes, and may have at most {MOST_BYTES}", text.len());
+        return Err(InvalidRules::one(Fault { at: None, words }));
+    }
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut faults = Faults::of(text);
+    let mut warnings = Vec::new();
+    let file = match Tree::parse(text).map_err(InvalidRules::one)? {
+        Tree::Null => File::default(),
+        tree => File::read(&tree, &Place::default(), &mut faults).unwrap_or_default(),
+    };
+    let rules = make::make(file, options, &mut faults, &mut warnings);
+    faults.into_result((rules, warnings))
+}
 
 /// Everything that decides what becomes of an event.
 #[derive(Debug, Clone, Default, PartialEq)]

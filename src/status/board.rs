@@ -10,6 +10,7 @@ use crate::model::event::Source;
 use crate::model::fate::{Dropped, Filtered, Reason, Refused, SetAside, Unreadable};
 use crate::model::time::Timestamp;
 
+use super::rules::RulesBoard;
 use super::snapshot::{
     Arrivals, Backlog, Books, Circuit, Hass, Histogram, Link, LinkState, Snapshot, Spool, Target, Writes,
 };
@@ -27,6 +28,7 @@ pub struct Board {
     pub dead_letters: DeadLettersBoard,
     /// What rules say in vain, for people.
     unmatched: Mutex<Vec<String>>,
+    pub rules: RulesBoard,
     beats: Mutex<Vec<(Cow<'static, str>, Instant)>>,
 }
 
@@ -50,6 +52,7 @@ impl Board {
             spool: SpoolBoard::default(),
             dead_letters: DeadLettersBoard::default(),
             unmatched: Mutex::default(),
+            rules: RulesBoard::new(now),
             beats: Mutex::new(Vec::new()),
         }
     }
@@ -96,6 +99,7 @@ impl Board {
             dead_letters: self.dead_letters.kept.get(),
             dead_letters_evicted: self.dead_letters.evicted.get(),
             unmatched: lock(&self.unmatched).clone(),
+            rules: self.rules.snapshot(),
             tasks: lock(&self.beats)
                 .iter()
                 .map(|(name, last)| (name.clone(), now.saturating_duration_since(*last)))

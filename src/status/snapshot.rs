@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::rules::Rules;
 use crate::model::time::Timestamp;
 
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub dead_letters_evicted: u64,
     /// What rules name and no entity is, and what they ask for that cannot be done: for people.
     pub unmatched: Vec<String>,
+    /// The file `rules.yaml`.
+    pub rules: Rules,
     /// How long ago each task last said that it is alive.
     pub tasks: Vec<(Cow<'static, str>, Duration)>,
 }

@@ -75,7 +75,8 @@ impl Collector for Exposition {
         self.books(&mut out)?;
         self.waiting(&mut out)?;
         self.writes(&mut out)?;
-        self.spool(&mut out)
+        self.spool(&mut out)?;
+        self.rules(&mut out)
     }
 }
 
@@ -208,6 +209,14 @@ impl Exposition {
         let help = "How long the disk took to make sure";
         let mut metric = out.0.encode_descriptor("wal_fsync_duration_seconds", help, None, MetricType::Histogram)?;
         metric.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)
+    }
+
+    fn rules(&self, out: &mut Out<'_>) -> fmt::Result {
+        let rules = &self.0.rules;
+        let valid = f64::from(rules.valid);
+        out.gauge("rules_valid", "Whether rules.yaml as it is now counts (1), or one from before (0)", valid)?;
+        let reloads = [("applied", rules.reloads.applied), ("refused", rules.reloads.refused)];
+        out.counters("rules_reloads", "Times that rules.yaml had changed", "result", &reloads)
     }
 }
 

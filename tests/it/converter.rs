@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::peers::home_assistant::python;
 use crate::support::python::ask;
 
-fn home_assistant(questions: &[String]) -> Option<Vec<serde_json::Value>> {
+pub fn home_assistant(questions: &[String]) -> Option<Vec<serde_json::Value>> {
     ask(&python()?, "converter.py", questions)
 }
 
@@ -197,7 +197,7 @@ fn question(schema: &Schema, change: &StateChange) -> String {
 }
 
 /// A sorted point in the form in which the other side answers.
-fn as_answer(point: &Point) -> serde_json::Value {
+pub fn as_answer(point: &Point) -> serde_json::Value {
     let fields = point.fields().map(|(key, value)| match value {
         FieldValue::Float(number) => json!([key, number]),
         FieldValue::Text(text) => json!([key, text]),

@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, reason = "nothing is reachable from outside of a test binary")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "all of this is test code, helpers included")]
 
+mod blocks;
 mod converter;
 mod ingestor;
 mod ledger;

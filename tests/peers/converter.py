@@ -1,4 +1,4 @@
-"""Answers what Home Assistant makes of a state or of a filter: one JSON question a line in, one JSON answer a line out.
+"""Answers what Home Assistant makes of a state, of a filter or of a block `influxdb:`: one JSON question a line in, one JSON answer a line out.
 
 It runs Home Assistant's own code and adds what release 2025.4 does not do yet or leaves to its InfluxDB clients:
 
@@ -12,9 +12,12 @@ import math
 import sys
 from types import SimpleNamespace
 
-from homeassistant.components.influxdb import _generate_event_to_json
+from homeassistant.components.influxdb import CONFIG_SCHEMA, _generate_event_to_json
 from homeassistant.core import State
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entityfilter import generate_filter
+from homeassistant.util.yaml import load_yaml_dict, parse_yaml
+import voluptuous
 
 
 @cache
@@ -24,6 +27,23 @@ def converter(options):
     return _generate_event_to_json({"include": nothing, "exclude": nothing, **per_entity, **json.loads(options)})
 
 
+def checked(configuration):
+    # Home Assistant takes an integration without any option for one with none.
+    return CONFIG_SCHEMA({"influxdb": configuration["influxdb"] or {}})["influxdb"]
+
+
+@cache
+def converter_of_block(file):
+    return _generate_event_to_json(checked(load_yaml_dict(file)))
+
+
+def tags(text):
+    try:
+        return sorted([key, value] for key, value in checked(parse_yaml(text))["tags"].items())
+    except (voluptuous.Invalid, HomeAssistantError):
+        return None
+
+
 def one_line(value):
     return " ".join(str(value).splitlines())
 
@@ -31,7 +51,9 @@ def one_line(value):
 def point(question):
     state = State(question["entity_id"], question["state"], question["attributes"], validate_entity_id=False)
     event = SimpleNamespace(data={"new_state": state}, time_fired=state.last_updated)
-    made = converter(json.dumps(question["options"]))(event)
+    block = question.get("block")
+    make = converter_of_block(block) if block else converter(json.dumps(question["options"]))
+    made = make(event)
     if made is None:
         return None
     tags = {key: one_line(value) for key, value in made["tags"].items() if value is not None}
@@ -63,4 +85,7 @@ sys.stdout.reconfigure(encoding="utf-8")
 sys.stdin.reconfigure(encoding="utf-8", newline="\n")
 for line in sys.stdin.readlines():
     asked = json.loads(line)
-    print(json.dumps(point(asked) if "state" in asked else allowed(asked)))
+    if "text" in asked:
+        print(json.dumps(tags(asked["text"])))
+    else:
+        print(json.dumps(point(asked) if "state" in asked else allowed(asked)))

@@ -55,7 +55,7 @@ fn wrong_entity(entity: &str) -> Option<String> {
     wrong_letters(entity, ".")
 }
 
-fn wrong_letters(text: &str, also: &str) -> Option<String> {
+pub(crate) fn wrong_letters(text: &str, also: &str) -> Option<String> {
     let fits = |letter: char| matches!(letter, 'a'..='z' | '0'..='9' | '_') || also.contains(letter);
     if text.chars().all(fits) {
         return None;
@@ -68,6 +68,6 @@ fn wrong_letters(text: &str, also: &str) -> Option<String> {
     })
 }
 
-fn is_glob(entity: &str) -> bool {
+pub(crate) fn is_glob(entity: &str) -> bool {
     entity.contains(['*', '?', '['])
 }

@@ -3,7 +3,7 @@
 //! Each part returns its settings and reports what is wrong. After a fault the value is a stand-in that nobody sees, so
 //! that the parts after it are judged as well.
 
-mod filter;
+pub(crate) mod filter;
 mod home_assistant;
 mod mqtt;
 mod targets;
