@@ -131,20 +131,6 @@ fn nobody_knows_more_than_the_map_allows() {
             "the pipeline does not know where an event came from or where its point goes",
         ),
         (
-            &["src/rules"],
-            &[
-                "crate::app",
-                "crate::ingest",
-                "crate::line",
-                "crate::spool",
-                "crate::deliver",
-                "crate::influx",
-                "crate::status",
-                "crate::web",
-            ],
-            "rules are what was typed, checked; others work by them",
-        ),
-        (
             &["src/line"],
             &["crate::config", "crate::ingest", "crate::pipeline", "crate::spool", "crate::deliver", "crate::influx"],
             "a line is the same for every rule and every target",
@@ -208,6 +194,14 @@ fn nobody_knows_more_than_the_map_allows() {
     for (places, forbidden, why) in rules {
         check(places, forbidden, why);
     }
+}
+
+#[test]
+fn rules_are_what_was_typed() {
+    let others = ["app", "ingest", "line", "spool", "deliver", "influx", "status", "web"];
+    let others = others.map(|part| format!("crate::{part}"));
+    let why = "rules are options and a file, checked; others work by them";
+    check(&["src/rules"], &others.each_ref().map(String::as_str), why);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use super::faults::{Faults, Place};
 use super::home_assistant::OneBlock;
-use super::read::{Domain, Entity, EntityGlob, EventType, Many, Name, Pairs, Read, Span, choice, group};
+use super::read::{Many, Pairs, Read, choice, group};
 use super::tree::Tree;
+use super::values::{Domain, Entity, EntityGlob, EventType, Name, Span};
 use super::{FieldType, JsonPath, Part, TimeFormat};
 use crate::model::topic::TopicFilter;
 

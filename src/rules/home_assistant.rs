@@ -451,10 +451,10 @@ mod schema {
 
     inline!(Ignored, _generator => json_schema!({}));
     inline!(Text, _generator => json_schema!({"type": ["string", "number", "boolean"]}));
-    inline!(Texts, _generator => json_schema!({
-        "type": ["string", "number", "boolean", "array", "null"],
-        "items": {"type": ["string", "number", "boolean"]}
-    }));
+    inline!(Texts, generator => {
+        let one = generator.subschema_for::<Text>();
+        json_schema!({"anyOf": [one, {"type": "array", "items": one}, {"type": "null"}]})
+    });
     inline!(EntityIds, _generator => json_schema!({"type": ["string", "array"], "items": {"type": "string"}}));
     inline!(MeasurementFrom, _generator => json_schema!({
         "enum": ["unit_of_measurement", "domain__device_class", "entity_id"]

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::faults::{Faults, Place, Warning};
 use super::file::{self, File};
-use super::read::{Domain, Entity, EntityGlob, EventType, Many, Name, Pairs, Span};
+use super::read::{Many, Pairs};
 use super::topics;
+use super::values::{Domain, Entity, EntityGlob, EventType, Name, Span};
 use super::{Actions, FieldActions, Rule, Rules, Selection};
 use crate::config::settings::{EntitySet, Filter, RegistryNames};
 

@@ -13,6 +13,7 @@ mod make;
 mod read;
 mod topics;
 mod tree;
+mod values;
 mod yaml11;
 
 #[cfg(test)]

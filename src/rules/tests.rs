@@ -1,5 +1,6 @@
 //! The whole way, from a text to rules or faults.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -493,7 +494,7 @@ fn a_bomb_of_aliases_is_refused_before_it_goes_off() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..30 {
         let before = format!("*a{}", level - 1);
-        bomb += &format!("a{level}: &a{level} [{}]\n", [before.as_str(); 10].join(", "));
+        writeln!(bomb, "a{level}: &a{level} [{}]", [before.as_str(); 10].join(", ")).unwrap();
     }
     let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), "*a, ".repeat(100_000));
     for text in [bomb, long] {
@@ -664,28 +665,30 @@ fn schema() -> Value {
     schema
 }
 
-/// A key that is left out is not there; a key without a value is a fault. The generator takes them for the same.
+/// A key that is left out is not there; a key without a value is a fault. The generator takes them for the same, and adds
+/// nothing (`null`) to whatever a key may hold. Where we mean it, it is the third of three.
 fn without_nothing(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(without_nothing),
         Value::Object(keys) => {
             keys.values_mut().for_each(without_nothing);
-            // Where nothing is meant to be a choice it stands after others.
-            if let Some(Value::Array(choices)) = keys.get_mut("anyOf")
-                && choices.len() == 2
-                && choices[1] == serde_json::json!({"type": "null"})
+            if let Some(Value::Array(choices)) = keys.get("anyOf")
+                && let [Value::Object(only), nothing] = choices.as_slice()
+                && *nothing == serde_json::json!({"type": "null"})
             {
-                let only = choices.remove(0);
+                let only = only.clone();
                 keys.remove("anyOf");
-                let Value::Object(only) = only else { panic!("a schema is an object") };
                 keys.extend(only);
             }
-            if let Some(Value::Array(kinds)) = keys.get_mut("type")
-                && kinds.len() == 2
-            {
+            if let Some(Value::Array(choices)) = keys.get_mut("enum") {
+                choices.retain(|choice| !choice.is_null());
+            }
+            if let Some(Value::Array(kinds)) = keys.get_mut("type") {
                 kinds.retain(|kind| kind != "null");
-                let only = kinds[0].clone();
-                keys.insert("type".to_owned(), only);
+                if let [only] = kinds.as_slice() {
+                    let only = only.clone();
+                    keys.insert("type".to_owned(), only);
+                }
             }
         }
         _ => {}
