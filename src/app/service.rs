@@ -11,6 +11,8 @@ use tracing::{error, info, warn};
 
 use super::greeting;
 use super::lock::Lock;
+use super::preview::panel::Panel;
+use super::refused_events;
 use crate::config::settings::{self, Settings};
 use crate::dead_letters::{self, Store};
 use crate::influx::Target;
@@ -97,7 +99,11 @@ pub(super) async fn run(
     let mut web = Group::new("web");
     let address = doors.web.local_addr().context("the web listener has no address")?;
     info!("health, readiness and metrics: http://{address}");
-    let state = web::State { board: Arc::clone(&board), letters: letters.clone() };
+    // They may change while the service runs: whoever works by them hears of it.
+    let rules = Arc::new(Rules::of(settings.filter.clone(), settings.schema.clone(), settings.events.clone()));
+    let (_rules_change, rules) = watch::channel(rules);
+    let preview = Arc::new(Panel::new(&settings, rules.clone()));
+    let state = web::State { board: Arc::clone(&board), letters: letters.clone(), rules: rules.clone(), preview };
     web.spawn("web", |stop| web::serve(doors.web, Surface::Everything, state.clone(), stop));
     if let Some(listener) = doors.monitoring {
         let address = listener.local_addr().context("the monitoring listener has no address")?;
@@ -109,6 +115,10 @@ pub(super) async fn run(
     let mut keeping = Group::new("spool").with_reserve(LAST_SYNC.min(grace / 3));
     keeping.spawn("spool", |stop| spool.clone().keep(stop));
     keeping.spawn("dead_letters", |stop| keep_letters(letters.clone(), Arc::clone(&board), stop));
+    let (refused, refused_events) = mpsc::channel(refused_events::WAITING);
+    keeping.spawn("refused_events", |stop| {
+        refused_events::keep(letters.clone(), refused_events, Arc::clone(&board), stop)
+    });
 
     let flush_for = grace.saturating_sub(GOODBYES).max(grace / 2);
     let mut delivery = Group::new("delivery");
@@ -132,12 +142,10 @@ pub(super) async fn run(
         });
     }
 
-    // They may change while the service runs: whoever works by them hears of it.
-    let rules = Arc::new(Rules::of(settings.filter, settings.schema, settings.events));
-    let (_rules_change, rules) = watch::channel(rules);
-
     let mut shaping = Group::new("pipeline");
-    shaping.spawn("pipeline", |_| pipeline::task::run(rules.clone(), arriving, spool.clone(), Arc::clone(&board)));
+    shaping.spawn("pipeline", |_| {
+        pipeline::task::run(rules.clone(), arriving, spool.clone(), refused, Arc::clone(&board))
+    });
 
     let mut inputs = Group::new("inputs");
     match settings.home_assistant {
