@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use ha_ingestor::config::secret::Secret;
-use ha_ingestor::model::time::Timestamp;
+use ha_ingestor::model::value::Value as Attribute;
 use influxdb_line_protocol::parse_lines;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -116,10 +116,10 @@ fn preview_entities(options: &Value, arguments: &[&str]) -> (Option<i32>, Vec<St
 #[test]
 fn preview_asks_the_home_for_the_states_of_its_entities() {
     let world = World::new();
-    let attributes = [("unit_of_measurement".to_owned(), json!("kW"))].into_iter().collect();
+    let attributes = [("unit_of_measurement".into(), Attribute::Text("kW".into()))].into_iter().collect();
     let change = world.home.set("sensor.oven", "1.5", attributes).unwrap();
     world.home.set("light.hob", "unavailable", [].into_iter().collect()).unwrap();
-    let nanos = Timestamp::from_unix_seconds(change.last_updated).unwrap().as_nanos();
+    let nanos = change.entry().last_updated.as_nanos();
     let oven = format!("kW,domain=sensor,entity_id=oven value=1.5 {nanos}");
     let both = ["--entity", "sensor.oven", "--entity", "light.hob"];
     let mut options = world.options();

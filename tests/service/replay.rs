@@ -10,6 +10,7 @@ use ha_ingestor::dead_letters::{FOLDER, LIMIT_BYTES, Store};
 use ha_ingestor::model::fate::Refused;
 use ha_ingestor::model::refused::RefusedEvent;
 use ha_ingestor::model::time::Timestamp;
+use ha_ingestor::model::value::Value as Attribute;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -172,10 +173,10 @@ fn an_event_that_never_became_a_line_is_listed_and_not_sent() {
     let place = Place::new();
     let mut service = Service::start_at(&place, place.command(Some(&options), &[]));
     service.wait_until_ready();
-    let story = |number: usize| Value::from(format!("{number}{}", "x".repeat(70_000)));
+    let story = |number: usize| Attribute::Text(format!("{number}{}", "x".repeat(70_000)).into());
     let times: Vec<_> = (0..25)
         .map(|number| {
-            let attributes = [("story".to_owned(), story(number))].into_iter().collect();
+            let attributes = [("story".into(), story(number))].into_iter().collect();
             world.home.set("sensor.author", &number.to_string(), attributes).unwrap()
         })
         .collect();

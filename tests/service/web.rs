@@ -1,6 +1,7 @@
 //! What it answers over HTTP.
 
 use ha_ingestor::config::secret::Secret;
+use ha_ingestor::model::value::Value as Attribute;
 use serde_json::{Value, json};
 
 use crate::service::Service;
@@ -81,7 +82,7 @@ fn a_preview_shows_what_is_written_for_an_entity_and_changes_nothing() {
     options["mirrors"] = json!([{"url": "http://127.0.0.1:1", "api": "v1"}]);
     options["filter"] = json!({"exclude_entities": ["sensor.hidden_*"]});
     let mut service = Service::start(&options);
-    let attributes = || [("unit_of_measurement".to_owned(), json!("kW"))].into_iter().collect();
+    let attributes = || [("unit_of_measurement".into(), Attribute::Text("kW".into()))].into_iter().collect();
     world.home.set("sensor.oven", "1.5", attributes()).unwrap();
     world.home.set("sensor.hidden_oven", "2", attributes()).unwrap();
     service.wait_until("the oven is written", |_| world.database.lines().iter().any(|line| line.contains("id=oven ")));
