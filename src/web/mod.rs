@@ -62,7 +62,7 @@ pub async fn serve(listener: TcpListener, surface: Surface, state: State, stop: 
     let asked = stop.clone();
     let board = Arc::clone(&state.board);
     let server =
-        warp::serve(routes(surface, state)).incoming(listener).graceful(async move { asked.cancelled().await }).run();
+        warp::serve(routes(surface, &state)).incoming(listener).graceful(async move { asked.cancelled().await }).run();
     let beats = async {
         let mut beat = tokio::time::interval(BEAT);
         loop {
@@ -83,8 +83,8 @@ pub async fn serve(listener: TcpListener, surface: Surface, state: State, stop: 
 
 fn routes(
     surface: Surface,
-    state: State,
-) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
+    state: &State,
+) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + use<> {
     let full = move || match surface {
         Surface::Everything => Ok(()),
         Surface::Monitoring => Err(warp::reject::not_found()),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     async fn get(path: &str, board: &Arc<Board>, surface: Surface) -> (u16, String) {
-        let answer = warp::test::request().path(path).reply(&routes(surface, state(board))).await;
+        let answer = warp::test::request().path(path).reply(&routes(surface, &state(board))).await;
         (answer.status().as_u16(), String::from_utf8_lossy(answer.body()).into_owned())
     }
 
@@ -308,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_answer_carries_a_correlation_id() {
-        let routes = routes(Surface::Everything, state(&board()));
+        let routes = routes(Surface::Everything, &state(&board()));
         for (method, path, status) in
             [("GET", "/health", 200), ("GET", "/nothing", 404), ("POST", "/health", 405), ("HEAD", "/health", 200)]
         {
@@ -335,7 +335,7 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_see_nothing_of_the_home() {
-        let routes = routes(Surface::Everything, state(&board()));
+        let routes = routes(Surface::Everything, &state(&board()));
         for (from, status) in [("127.0.0.1:7", 200), ("172.30.32.2:7", 200), ("192.168.1.5:7", 403)] {
             for path in ["/api/dead-letters", "/api/rules", "/api/preview?entity_id=a.b"] {
                 let request = warp::test::request().path(path).remote_addr(from.parse().unwrap());
@@ -355,7 +355,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_path_says_which_methods_it_answers() {
-        let routes = routes(Surface::Everything, state(&board()));
+        let routes = routes(Surface::Everything, &state(&board()));
         for (method, path, status, allowed) in [
             ("DELETE", "/api/preview", 405, Some("GET, HEAD, POST")),
             ("POST", "/api/rules", 405, Some("GET, HEAD")),
@@ -373,7 +373,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_state_is_looked_at_if_it_is_one_and_not_too_large() {
-        let routes = routes(Surface::Everything, state(&board()));
+        let routes = routes(Surface::Everything, &state(&board()));
         let post = |body: Vec<u8>| warp::test::request().method("POST").path("/api/preview").body(body);
         let most = usize::try_from(MOST_BYTES).unwrap();
         for (body, status, told) in [

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::model::topic::TopicFilter;
 use crate::rules::Rules;
 
 #[derive(Debug, Serialize)]
@@ -23,7 +24,7 @@ pub(super) fn in_force(rules: &Rules) -> InForce<'_> {
     InForce {
         rules: rules.rules.iter().map(|rule| &*rule.name).collect(),
         topics: rules.topics.iter().map(|topic| Topic { name: &topic.name, topic: topic.filter.as_str() }).collect(),
-        ignored_topics: rules.ignored_topics.iter().map(|topic| topic.as_str()).collect(),
+        ignored_topics: rules.ignored_topics.iter().map(TopicFilter::as_str).collect(),
         events: &rules.events,
     }
 }
