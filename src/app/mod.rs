@@ -6,6 +6,7 @@ mod greeting;
 mod healthcheck;
 mod lock;
 mod preview;
+mod refused_events;
 mod replay;
 mod rules;
 mod service;
@@ -81,7 +82,10 @@ fn obey(cli: &Cli) -> anyhow::Result<Exit> {
             let settings = config::load(&cli.flags, environment)?;
             on_runtime(check::run(&settings))
         }
-        Command::Preview(wishes) => preview::run(&config::load(&cli.flags, environment)?, &wishes),
+        Command::Preview(wishes) => {
+            let settings = config::load(&cli.flags, environment)?;
+            on_runtime(preview::run(&settings, &wishes))
+        }
         Command::Replay(wishes) => {
             let settings = config::load(&cli.flags, environment)?;
             on_runtime(replay::run(&settings, &wishes))

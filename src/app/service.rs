@@ -11,6 +11,8 @@ use tracing::{error, info, warn};
 
 use super::greeting;
 use super::lock::Lock;
+use super::preview::panel::Panel;
+use super::refused_events;
 use super::rules;
 use crate::config::settings::{self, Settings};
 use crate::dead_letters::{self, Store};
@@ -28,9 +30,6 @@ use crate::{deliver, pipeline};
 /// Frames of events on their way from Home Assistant to the pipeline. Sent by the session, received by the pipeline;
 /// when it is full the session waits, and its reader keeps frames in its own bounded queue.
 const EVENT_FRAMES: usize = 256;
-
-/// Events that cannot be written, on their way from the pipeline to whoever keeps them; when it is full they are only counted.
-const REFUSED_EVENTS: usize = 256;
 
 /// The target that there always is.
 const MAIN_TARGET: &str = "influxdb";
@@ -101,7 +100,11 @@ pub(super) async fn run(
     let mut web = Group::new("web");
     let address = doors.web.local_addr().context("the web listener has no address")?;
     info!("health, readiness and metrics: http://{address}");
-    let state = web::State { board: Arc::clone(&board), letters: letters.clone() };
+    // They may change while the service runs: whoever works by them hears of it.
+    loaded.announce(&board);
+    let (rules_change, rules) = watch::channel(Arc::clone(&loaded.rules));
+    let preview = Arc::new(Panel::new(&settings, rules.clone()));
+    let state = web::State { board: Arc::clone(&board), letters: letters.clone(), rules: rules.clone(), preview };
     web.spawn("web", |stop| web::serve(doors.web, Surface::Everything, state.clone(), stop));
     if let Some(listener) = doors.monitoring {
         let address = listener.local_addr().context("the monitoring listener has no address")?;
@@ -113,6 +116,10 @@ pub(super) async fn run(
     let mut keeping = Group::new("spool").with_reserve(LAST_SYNC.min(grace / 3));
     keeping.spawn("spool", |stop| spool.clone().keep(stop));
     keeping.spawn("dead_letters", |stop| keep_letters(letters.clone(), Arc::clone(&board), stop));
+    let (refused, refused_events) = mpsc::channel(refused_events::WAITING);
+    keeping.spawn("refused_events", |stop| {
+        refused_events::keep(letters.clone(), refused_events, Arc::clone(&board), stop)
+    });
 
     let flush_for = grace.saturating_sub(GOODBYES).max(grace / 2);
     let mut delivery = Group::new("delivery");
@@ -136,12 +143,7 @@ pub(super) async fn run(
         });
     }
 
-    // They may change while the service runs: whoever works by them hears of it.
-    loaded.announce(&board);
-    let (rules_change, rules) = watch::channel(Arc::clone(&loaded.rules));
-
     let mut shaping = Group::new("pipeline");
-    let (refused, _refused) = mpsc::channel(REFUSED_EVENTS);
     shaping.spawn("pipeline", |_| {
         pipeline::task::run(rules.clone(), arriving, spool.clone(), refused, Arc::clone(&board))
     });

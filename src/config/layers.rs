@@ -31,14 +31,21 @@ pub(super) fn merge(options_file: Option<&Path>, machine: &Machine<'_>, faults: 
         .extract()
         .expect("any tree is a value");
     // The types are right by now; a choice that does not exist is all that can be wrong. There is one error at a time:
-    // with the default in its place, the next one shows.
+    // with the default in its place, or without it, the next one shows.
     loop {
         match Figment::from(Serialized::defaults(&merged)).extract() {
             Ok(options) => return options,
-            Err(error) => {
-                faults.at(&key_of(&error.path), wrong_choice(&error.kind));
-                put_default(&mut merged, &error.path, &shape);
-            }
+            Err(error) => match error.path.split_last() {
+                // An item of a list of choices has no default. It is named by the list, as every item of text is.
+                Some((item, list)) if let Ok(place) = item.parse::<usize>() => {
+                    faults.also_at(&key_of(list), wrong_choice(&error.kind));
+                    take_out(&mut merged, list, place);
+                }
+                _ => {
+                    faults.at(&key_of(&error.path), wrong_choice(&error.kind));
+                    put_default(&mut merged, &error.path, &shape);
+                }
+            },
         }
     }
 }
@@ -54,6 +61,11 @@ fn put_default(merged: &mut Value, path: &[String], shape: &Value) {
         path.iter().map(|part| if part.parse::<usize>().is_ok() { "0" } else { part.as_str() }).collect();
     let default = shape.pointer(&format!("/{}", in_shape.join("/"))).expect("only known options were merged");
     *merged.pointer_mut(&format!("/{}", path.join("/"))).expect("the error is about what was merged") = default.clone();
+}
+
+fn take_out(merged: &mut Value, list: &[String], place: usize) {
+    let list = merged.pointer_mut(&format!("/{}", list.join("/"))).and_then(Value::as_array_mut);
+    list.expect("the error is about an item of a list").remove(place);
 }
 
 fn wrong_choice(kind: &Kind) -> String {
@@ -94,7 +106,7 @@ fn read_file(path: Option<&Path>, shape: &Value, machine: &Machine<'_>, faults: 
 }
 
 /// What is left of `typed` when all that differs in kind from the defaults is taken out and reported. A list whose
-/// default has an item is a list of groups like that item; other lists are of text.
+/// default has a group is a list of groups like that one; other lists are of text.
 fn sift(key: &str, typed: Value, default: &Value, faults: &mut Faults) -> Option<Value> {
     match (typed, default) {
         (Value::Object(typed), Value::Object(default)) => {
@@ -110,7 +122,7 @@ fn sift(key: &str, typed: Value, default: &Value, faults: &mut Faults) -> Option
             }
             Some(Value::Object(good))
         }
-        (Value::Array(items), Value::Array(default)) if let Some(default) = default.first() => {
+        (Value::Array(items), Value::Array(default)) if let Some(default @ Value::Object(_)) = default.first() => {
             let nothing = || Value::Object(Map::new());
             // What cannot be used leaves an empty group: the others keep their numbers.
             let item = |(number, item)| sift(&format!("{key}.{number}"), item, default, faults).unwrap_or_else(nothing);

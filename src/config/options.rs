@@ -86,7 +86,8 @@ pub struct InfluxDb {
     pub ca_certificate: String,
 }
 
-/// Which entities are written, with Home Assistant's own precedence. All lists are empty by default: everything is.
+/// Which entities are written. All lists are empty by default: everything is. Domains and entities have Home Assistant's
+/// own precedence; what its registries say about an entity counts more than its domain, and less than its id.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
@@ -94,10 +95,30 @@ pub struct Filter {
     pub include_domains: Vec<String>,
     /// Entity ids, or patterns over them with `*`, `?` and `[...]`.
     pub include_entities: Vec<String>,
+    /// Areas, by the name that a person gave them or by their id.
+    pub include_areas: Vec<String>,
+    /// Floors, by name or by id.
+    pub include_floors: Vec<String>,
+    /// Devices, by name or by id.
+    pub include_devices: Vec<String>,
+    /// Labels, by name or by id.
+    pub include_labels: Vec<String>,
+    /// The integrations that made the entities, such as `hue`.
+    pub include_integrations: Vec<String>,
     /// Domains such as `automation`.
     pub exclude_domains: Vec<String>,
     /// Entity ids, or patterns over them with `*`, `?` and `[...]`.
     pub exclude_entities: Vec<String>,
+    /// Areas, by the name that a person gave them or by their id.
+    pub exclude_areas: Vec<String>,
+    /// Floors, by name or by id.
+    pub exclude_floors: Vec<String>,
+    /// Devices, by name or by id.
+    pub exclude_devices: Vec<String>,
+    /// Labels, by name or by id.
+    pub exclude_labels: Vec<String>,
+    /// The integrations that made the entities, such as `hue`.
+    pub exclude_integrations: Vec<String>,
 }
 
 /// Under which names things are written: the options of Home Assistant's own `influxdb` integration.
@@ -279,7 +300,12 @@ mod tests {
                 "password": "", "organization": "", "bucket": "", "token": "", "verify_tls": true, "ca_certificate": ""
             },
             "mirrors": [],
-            "filter": {"include_domains": [], "include_entities": [], "exclude_domains": [], "exclude_entities": []},
+            "filter": {
+                "include_domains": [], "include_entities": [], "include_areas": [], "include_floors": [],
+                "include_devices": [], "include_labels": [], "include_integrations": [],
+                "exclude_domains": [], "exclude_entities": [], "exclude_areas": [], "exclude_floors": [],
+                "exclude_devices": [], "exclude_labels": [], "exclude_integrations": []
+            },
             "schema": {
                 "measurement": "unit_of_measurement", "default_measurement": "", "override_measurement": "",
                 "tags": [], "tags_attributes": [], "ignore_attributes": [], "registry_tags": []

@@ -10,7 +10,9 @@ use proptest::prelude::{ProptestConfig, any, proptest};
 use serde_json::json;
 
 use super::place::Flags;
-use super::settings::{Api, Compression, LogFormat, MeasurementFrom, Server, Settings, Target};
+use super::settings::{
+    Api, Compression, LogFormat, MeasurementFrom, Mqtt, RegistryNames, RegistryTag, Server, Settings, Target,
+};
 use super::{Invalid, Machine, assemble};
 use crate::spool::Durability;
 
@@ -537,6 +539,53 @@ fn what_can_never_match_is_refused() {
 }
 
 #[test]
+fn the_lists_of_areas_and_their_like_reach_the_filter() {
+    let names = |direction: &str| {
+        let kinds = ["areas", "floors", "devices", "labels", "integrations"];
+        let list = |kind: &str| json!([format!(" {direction}_{kind} ")]);
+        kinds.map(|kind| (format!("{direction}_{kind}"), list(kind)))
+    };
+    let typed: serde_json::Map<_, _> = names("include").into_iter().chain(names("exclude")).collect();
+    let filter = settings(&json!({ "filter": typed })).filter;
+    for (direction, set) in [("include", filter.include), ("exclude", filter.exclude)] {
+        let one = |kind: &str| vec![format!("{direction}_{kind}")];
+        let expected = RegistryNames {
+            areas: one("areas"),
+            floors: one("floors"),
+            devices: one("devices"),
+            labels: one("labels"),
+            integrations: one("integrations"),
+        };
+        assert_eq!(set.registry, expected);
+    }
+    refused(
+        &json!({"filter": {"include_areas": [""], "exclude_labels": [" ", "x"], "include_integrations": ["Hue", "a b"]}}),
+        &[
+            "filter.include_areas: has an empty item: remove it",
+            "filter.include_integrations: `Hue` never matches, ids are lower-case: did you mean `hue`?",
+            "filter.include_integrations: `a b` never matches: ids are made of a-z, 0-9 and _",
+            "filter.exclude_labels: has an empty item: remove it",
+        ],
+    );
+}
+
+#[test]
+fn a_list_of_texts_with_a_default_takes_texts_only() {
+    refused(
+        &json!({"events": [5, "x"], "schema": {"registry_tags": ["aera", "floor", "shelf"]}}),
+        &[
+            "events: every item must be text, not a whole number",
+            "schema.registry_tags: `aera` is no choice: did you mean `area`?",
+            "schema.registry_tags: `shelf` is no choice: it can be area, floor, device, labels, platform, category",
+        ],
+    );
+    let typed = settings(&json!({"events": ["a"], "schema": {"registry_tags": ["platform", "area", "area"]}}));
+    assert_eq!(typed.events, ["a"]);
+    assert_eq!(typed.schema.registry_tags, [RegistryTag::Area, RegistryTag::Platform]);
+    assert!(settings(&json!({"events": []})).events.is_empty());
+}
+
+#[test]
 fn a_tag_is_split_at_its_first_equals_sign() {
     let schema =
         settings(&json!({"schema": {"tags": ["site=a=b", " home = here "], "default_measurement": "m"}})).schema;
@@ -582,6 +631,38 @@ fn the_environment_counts_more_than_the_file() {
     assert_eq!(settings.filter.include.domains, ["sensor", "switch"]);
     assert!(settings.filter.exclude.is_empty());
     assert_eq!(settings.log.level, tracing::Level::TRACE);
+}
+
+#[test]
+fn lists_and_secrets_of_every_part_can_be_variables() {
+    let environment = [
+        ("HA_INGESTOR__EVENTS", "zha_event, timer.finished"),
+        ("HA_INGESTOR__MQTT__HOST", "broker"),
+        ("HA_INGESTOR__MQTT__PORT", "8883"),
+        ("HA_INGESTOR__MQTT__USERNAME", "me"),
+        ("HA_INGESTOR__MQTT__PASSWORD_FILE", "/run/secrets/mqtt"),
+        ("HA_INGESTOR__SCHEMA__REGISTRY_TAGS", "area,labels"),
+        ("HA_INGESTOR__FILTER__EXCLUDE_AREAS", "Guest room, Attic"),
+    ];
+    let made = Made { environment: &environment, files: &[("/run/secrets/mqtt", "hunter2\n")], ..Made::default() };
+    let settings = made.load().unwrap();
+    assert_eq!(settings.events, ["zha_event", "timer.finished"]);
+    let Some(Mqtt::Broker(broker)) = settings.mqtt else { panic!("a broker was named") };
+    assert_eq!((&*broker.host, broker.port, broker.password.expose()), ("broker", 8883, "hunter2"));
+    assert_eq!(settings.schema.registry_tags, [RegistryTag::Area, RegistryTag::Labels]);
+    assert_eq!(settings.filter.exclude.registry.areas, ["Guest room", "Attic"]);
+
+    let none = [("HA_INGESTOR__EVENTS", "")];
+    assert!(Made { environment: &none, ..Made::default() }.load().unwrap().events.is_empty());
+    let wrong = [("HA_INGESTOR__EVENTS", "state_changed"), ("HA_INGESTOR__SCHEMA__REGISTRY_TAGS", "room")];
+    assert_eq!(
+        Made { environment: &wrong, ..Made::default() }.faults(),
+        [
+            "schema.registry_tags (from HA_INGESTOR__SCHEMA__REGISTRY_TAGS): `room` is no choice: it can be area, floor, \
+             device, labels, platform, category",
+            "events (from HA_INGESTOR__EVENTS): `state_changed` cannot be asked for: changes of states are written anyway",
+        ]
+    );
 }
 
 #[test]

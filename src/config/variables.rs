@@ -108,7 +108,7 @@ fn convert(text: &str, default: &Value) -> Result<Value, String> {
         },
         Value::Array(_) if text.trim().is_empty() => Ok(Value::Array(Vec::new())),
         // Its items are groups, for which commas are not enough.
-        Value::Array(items) if !items.is_empty() => match serde_json::from_str(text) {
+        Value::Array(items) if items.first().is_some_and(Value::is_object) => match serde_json::from_str(text) {
             Ok(list @ Value::Array(_)) => Ok(list),
             // The text is not shown: it may hold secrets.
             _ => Err(r#"must be a list in JSON, such as [{"url": "http://192.168.1.6:8086"}]"#.to_owned()),

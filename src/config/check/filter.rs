@@ -3,25 +3,45 @@
 
 use super::super::faults::{Faults, shown};
 use super::super::options;
-use super::super::settings::{EntitySet, Filter};
+use super::super::settings::{EntitySet, Filter, RegistryNames};
 use super::no_empty_item;
 use crate::model::entity::EntityId;
 
 pub(super) fn check(typed: options::Filter, faults: &mut Faults) -> Filter {
+    let include = RegistryNames {
+        areas: names("filter.include_areas", typed.include_areas, faults),
+        floors: names("filter.include_floors", typed.include_floors, faults),
+        devices: names("filter.include_devices", typed.include_devices, faults),
+        labels: names("filter.include_labels", typed.include_labels, faults),
+        integrations: integrations("filter.include_integrations", typed.include_integrations, faults),
+    };
+    let exclude = RegistryNames {
+        areas: names("filter.exclude_areas", typed.exclude_areas, faults),
+        floors: names("filter.exclude_floors", typed.exclude_floors, faults),
+        devices: names("filter.exclude_devices", typed.exclude_devices, faults),
+        labels: names("filter.exclude_labels", typed.exclude_labels, faults),
+        integrations: integrations("filter.exclude_integrations", typed.exclude_integrations, faults),
+    };
     Filter {
-        include: entity_set("filter.include", typed.include_domains, typed.include_entities, faults),
-        exclude: entity_set("filter.exclude", typed.exclude_domains, typed.exclude_entities, faults),
+        include: entity_set("filter.include", typed.include_domains, typed.include_entities, include, faults),
+        exclude: entity_set("filter.exclude", typed.exclude_domains, typed.exclude_entities, exclude, faults),
     }
 }
 
 /// `lists` is the beginning of both options' names.
-fn entity_set(lists: &str, domains: Vec<String>, entities: Vec<String>, faults: &mut Faults) -> EntitySet {
+fn entity_set(
+    lists: &str,
+    domains: Vec<String>,
+    entities: Vec<String>,
+    registry: RegistryNames,
+    faults: &mut Faults,
+) -> EntitySet {
     let domains_key = format!("{lists}_domains");
     let entities_key = format!("{lists}_entities");
     no_empty_item(&domains_key, &domains, faults);
     no_empty_item(&entities_key, &entities, faults);
 
-    let mut set = EntitySet::default();
+    let mut set = EntitySet { registry, ..EntitySet::default() };
     for domain in domains.into_iter().filter(|domain| !domain.trim().is_empty()) {
         match wrong_domain(&domain, &entities_key) {
             None => set.domains.push(domain),
@@ -36,6 +56,23 @@ fn entity_set(lists: &str, domains: Vec<String>, entities: Vec<String>, faults: 
         }
     }
     set
+}
+
+/// What people call their areas and devices may be any text. Home Assistant keeps no spaces around it.
+fn names(key: &str, typed: Vec<String>, faults: &mut Faults) -> Vec<String> {
+    no_empty_item(key, &typed, faults);
+    typed.into_iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+}
+
+/// The name of an integration is made of the same letters as an entity id.
+fn integrations(key: &str, typed: Vec<String>, faults: &mut Faults) -> Vec<String> {
+    let integrations = names(key, typed, faults);
+    for integration in &integrations {
+        if let Some(problem) = wrong_letters(integration, "") {
+            faults.also_at(key, format_args!("`{}` {problem}", shown(integration)));
+        }
+    }
+    integrations
 }
 
 fn wrong_domain(domain: &str, entities_key: &str) -> Option<String> {
