@@ -9,7 +9,7 @@
 //! will not be told again.
 //!
 //! Of two sources that both were away for a while, one change each, with arrival times and the same state within
-//! [`LATEST`], one may stand for both. That cannot be seen from outside.
+//! ten seconds, one may stand for both. That cannot be seen from outside.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,15 +1,19 @@
 //! Which topic decides, in which order, and that any message has one reading.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::{Decision, MAX_DECIDED, MAX_DECIDED_BYTES, MAX_PAYLOAD_BYTES, Messages, Reading};
+use super::{Decision, MAX_DECIDED, MAX_DECIDED_BYTES, MAX_PAYLOAD_BYTES, Messages, Reading, Settled};
 use crate::line::encode::encode;
-use crate::model::event::Message;
-use crate::model::fate::Reason as _;
+use crate::model::entity::EntityId;
+use crate::model::event::{Message, Source};
+use crate::model::fate::{Filtered, Reason as _};
 use crate::model::point::Point;
 use crate::model::time::Timestamp;
 use crate::model::topic::TopicFilter;
+use crate::pipeline::twice::Told;
 use crate::rules::{FieldType, JsonPath, Mapping, Meaning, Part, Payload, PayloadTime, Rules, TimeFormat, Topic};
 
 const NOW: Timestamp = Timestamp::from_micros(1_000_000);
@@ -145,6 +149,63 @@ fn changes_of_both_streams_come_out_by_their_time() {
     let settled = messages.next_settled(Timestamp::from_micros(1_500_000)).unwrap();
     assert_eq!((settled.change.entity.as_str(), settled.is_exact), ("sensor.greenhouse_temperature", true));
     assert_eq!((messages.waiting(), messages.due_at()), (0, None));
+}
+
+/// What a real Home Assistant published of quick changes of three entities, by both of its streams at once: the time of
+/// the arrival in microseconds, the topic and the payload of each message.
+const RECORDED: &str = include_str!("../../../tests/fixtures/mqtt/quick_changes.txt");
+
+/// Everything that comes out of the recording, of the topics that begin like this.
+fn play(beginning: &str) -> Vec<Settled> {
+    let mut messages = Messages::new(&Rules {
+        topics: vec![
+            topic("states", "stream/#", false, Meaning::StateStream),
+            topic("events", "home/events", false, Meaning::EventStream),
+        ],
+        ..Rules::default()
+    });
+    let mut all = Vec::new();
+    for (line, receipt) in RECORDED.lines().zip(1..) {
+        let mut parts = line.splitn(3, ' ');
+        let now = Timestamp::from_micros(parts.next().unwrap().parse().unwrap());
+        let (topic, payload) = (parts.next().unwrap(), parts.next().unwrap());
+        all.extend(std::iter::from_fn(|| messages.next_settled(now)));
+        if topic.starts_with(beginning) {
+            let message = Message { arrived: now, receipt, ..message(topic, payload.as_bytes(), false) };
+            let reading = messages.read(&message, &[], &mut Point::default(), now);
+            assert!(
+                matches!(reading, Reading::Waiting | Reading::Filtered(Filtered::PartOfState)),
+                "{line}: {reading:?}"
+            );
+        }
+    }
+    all.extend(std::iter::from_fn(|| messages.next_settled(Timestamp::from_micros(i64::MAX))));
+    all
+}
+
+#[test]
+fn the_pieces_of_a_real_stream_make_the_changes_that_happened() {
+    let mut pieces = play("stream/");
+    // Home Assistant publishes states from the end of its start on, and events from their first.
+    let first = pieces[0].change.last_updated;
+    let mut whole = play("home/events");
+    whole.retain(|settled| settled.change.last_updated >= first);
+    assert_eq!(whole.len(), 26, "what the recording holds");
+    for settled in &mut whole {
+        settled.change.context = None;
+    }
+    for changes in [&mut pieces, &mut whole] {
+        changes.sort_by_key(|settled| settled.change.last_updated);
+    }
+    assert_eq!(pieces, whole);
+
+    let mut told: HashMap<EntityId, Told> = HashMap::new();
+    let mut points = play("");
+    points.retain(|Settled { change, is_exact }| {
+        let told = told.entry(change.entity.clone()).or_default();
+        change.last_updated >= first && !told.has_been_told(change, Source::Mqtt, *is_exact)
+    });
+    assert_eq!(points.len(), whole.len());
 }
 
 /// Payloads that come close to what the rules expect.
