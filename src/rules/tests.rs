@@ -525,7 +525,7 @@ influxdb:
   measurement_attr: domain__device_class
   default_measurement: state
   override_measurement: 5
-  tags: {yes: no, port: 010, version: 1.10, quoted: \"yes\", text: 'off', exponent: 1e3, 1: x}
+  tags: {yes: no, port: 010, version: 1.10, quoted: \"yes\", said: !!str no, text: 'off', exponent: 1e3, 1: x}
   tags_attributes: friendly_name
   ignore_attributes: [icon, on]
   include:
@@ -557,6 +557,7 @@ influxdb:
             ("port", "8"),
             ("version", "1.1"),
             ("quoted", "yes"),
+            ("said", "no"),
             ("text", "off"),
             ("exponent", "1e3"),
             ("1", "x"),

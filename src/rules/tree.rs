@@ -212,6 +212,10 @@ pub(super) fn plain_source(text: &str, at: &Location) -> Option<String> {
     // The parser counts letters here, not bytes.
     let mut rest: &str = text.char_indices().nth(at.index()).map(|(byte, _)| &text[byte..])?;
     while rest.starts_with(['&', '!']) {
+        // Said to be text.
+        if rest.starts_with("!!str") {
+            return None;
+        }
         rest = rest.trim_start_matches(|letter: char| !letter.is_whitespace()).trim_start();
     }
     if rest.starts_with(['"', '\'', '|', '>', '*']) {
