@@ -16,6 +16,7 @@ mod metrics;
 mod parity;
 mod peers;
 mod points;
+mod registries;
 
 #[path = "../support"]
 mod support {

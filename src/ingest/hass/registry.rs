@@ -71,10 +71,12 @@ impl Gathered {
             Registry::Devices => unreadable += fill(&mut self.devices, rows, |row| Device::of(row, texts)),
             Registry::Areas => unreadable += fill(&mut self.areas, rows, |row| Area::of(row, texts)),
             Registry::Floors => {
-                unreadable += fill(&mut self.floors, rows, |row| named(row.floor_id.as_ref(), row.name.as_ref(), texts));
+                unreadable +=
+                    fill(&mut self.floors, rows, |row| named(row.floor_id.as_ref(), row.name.as_ref(), texts));
             }
             Registry::Labels => {
-                unreadable += fill(&mut self.labels, rows, |row| named(row.label_id.as_ref(), row.name.as_ref(), texts));
+                unreadable +=
+                    fill(&mut self.labels, rows, |row| named(row.label_id.as_ref(), row.name.as_ref(), texts));
             }
         }
         unreadable
