@@ -64,6 +64,8 @@ pub struct Home {
     began: f64,
     /// Since when the recorder queues instead of writing.
     held: Option<f64>,
+    /// Place in the list of [`Home::next_event`].
+    next_event: usize,
 }
 
 impl Home {
@@ -81,6 +83,7 @@ impl Home {
             clock: now.as_micros(),
             began: seconds(now),
             held: None,
+            next_event: 0,
         };
         home.furnish(entities);
         home
@@ -168,6 +171,28 @@ impl Home {
         super::json::push_optional(&mut data, before.as_deref());
         data.push_str("}}");
         Some(self.fire("entity_registry_updated", data, None, now))
+    }
+
+    /// Something that is no change of a state: an automation is triggered, a script is started, a service is called.
+    pub fn next_event(&mut self, now: Timestamp) -> Happening {
+        const EVENTS: [(&str, &str); 4] = [
+            (
+                "automation_triggered",
+                r#"{"name":"Light at night","entity_id":"automation.light_at_night","source":"state of binary_sensor.living_room_motion"}"#,
+            ),
+            (
+                "call_service",
+                r#"{"domain":"light","service":"turn_on","service_data":{"brightness_pct":40,"entity_id":["light.living_room_light"]}}"#,
+            ),
+            ("script_started", r#"{"name":"Good night","entity_id":"script.good_night"}"#),
+            (
+                "call_service",
+                r#"{"domain":"notify","service":"persistent_notification","service_data":{"message":"The cellar is damp"}}"#,
+            ),
+        ];
+        let (event_type, data) = EVENTS[self.next_event];
+        self.next_event = (self.next_event + 1) % EVENTS.len();
+        self.fire(event_type, data.to_owned(), None, now)
     }
 
     /// Any event, with `data` a JSON object.
@@ -327,7 +352,7 @@ impl Home {
 
     /// The time of the next change. Two microseconds apart at least: the part of a microsecond that is added, as
     /// Python's clock has one, must not make two times the same after rounding.
-    fn tick(&mut self, now: Timestamp) -> f64 {
+    pub(super) fn tick(&mut self, now: Timestamp) -> f64 {
         self.clock = now.as_micros().max(self.clock + 2);
         seconds(Timestamp::from_micros(self.clock)) + self.random.between(0.0, 0.4e-6)
     }

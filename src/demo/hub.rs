@@ -130,6 +130,12 @@ impl Hub {
         }
     }
 
+    /// Something that is no change of a state.
+    pub(super) fn act(&mut self, knobs: &Knobs, now: Timestamp) {
+        let happening = self.home.next_event(now);
+        self.tell(&happening, knobs);
+    }
+
     /// Any text, to everybody.
     pub(super) fn inject(&mut self, text: &str, knobs: &Knobs) {
         for client in &mut self.clients {

@@ -14,6 +14,8 @@ pub struct Knobs {
     pub token: Secret,
     /// Changes a second, evenly. Zero: none by itself.
     pub events_per_second: f64,
+    /// An automation, a script or a service each time this has passed.
+    pub act_every: Option<Duration>,
     /// Several messages in one frame, for clients that say that they read them.
     pub coalesce: bool,
     /// Closes every connection each time this has passed.
@@ -37,6 +39,7 @@ impl Default for Knobs {
         Self {
             token: Secret::new("demo"),
             events_per_second: 0.0,
+            act_every: None,
             coalesce: true,
             disconnect_every: None,
             silent: false,

@@ -35,6 +35,7 @@ pub mod time;
 pub mod values;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
@@ -75,7 +76,12 @@ impl Demo {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let token = Secret::new("demo");
-        let knobs = Knobs { token: token.clone(), events_per_second: self.events_per_second, ..Knobs::default() };
+        let knobs = Knobs {
+            token: token.clone(),
+            events_per_second: self.events_per_second,
+            act_every: Some(Duration::from_secs(15)),
+            ..Knobs::default()
+        };
         let (simulator, handle) = Simulator::new(listener, Home::new(self.seed, self.entities, now), knobs);
         Ok(Prepared { simulator, handle, address, token })
     }

@@ -58,7 +58,8 @@ impl Simulator {
         tokio::select! {
             () = accept(&self.listener, &self.shared, &stop) => {}
             () = make_changes(&self.shared) => {}
-            () = disconnect_now_and_then(&self.shared) => {}
+            () = now_and_then(&self.shared, |knobs| knobs.disconnect_every, |hub, _| hub.cut_all()) => {}
+            () = now_and_then(&self.shared, |knobs| knobs.act_every, |hub, knobs| hub.act(knobs, clock::now())) => {}
         }
     }
 }
@@ -116,18 +117,22 @@ async fn make_changes(shared: &Shared) {
     }
 }
 
-async fn disconnect_now_and_then(shared: &Shared) {
+/// Does something to the home each time that what a knob says has passed.
+async fn now_and_then(shared: &Shared, every: impl Fn(&Knobs) -> Option<Duration>, work: impl Fn(&mut Hub, &Knobs)) {
     let mut turned = shared.knobs.subscribe();
     loop {
-        let every = turned.borrow_and_update().disconnect_every;
+        let pause = every(&turned.borrow_and_update());
         let due = async {
-            match every {
-                Some(every) => sleep(every).await,
+            match pause {
+                Some(pause) => sleep(pause).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = due => shared.hub().cut_all(),
+            () = due => {
+                let knobs = shared.knobs.borrow().clone();
+                work(&mut shared.hub(), &knobs);
+            }
             _ = turned.changed() => {}
         }
     }
@@ -438,6 +443,54 @@ mod tests {
             "start_time": "2020-01-01T00:00:00+00:00", "statistic_ids": [id]});
         let hours = client.ask(statistics).await["result"][id].as_array().unwrap().len();
         assert!((2_100..=2_160).contains(&hours), "{hours}");
+        bench.end(client).await;
+    }
+
+    #[tokio::test]
+    async fn what_happens_besides_changes_is_told_to_those_who_ask() {
+        let knobs = Knobs { act_every: Some(Duration::from_millis(1)), ..Knobs::default() };
+        let bench = Bench::start(20, knobs).await;
+        let mut client = bench.client().await;
+        for event_type in ["automation_triggered", "script_started", "call_service"] {
+            // Those of the others are on their way as well.
+            client.id += 1;
+            client.say(&json!({"id": client.id, "type": "subscribe_events", "event_type": event_type})).await;
+            let id = client.id;
+            let event = loop {
+                let heard = client.hear().await;
+                let messages = heard.as_array().cloned().unwrap_or_else(|| vec![heard]);
+                if let Some(event) =
+                    messages.into_iter().find(|message| message["id"] == id && message["type"] == "event")
+                {
+                    break event;
+                }
+            };
+            assert_eq!(event["event"]["event_type"], event_type);
+            assert!(event["event"]["data"].is_object() && event["event"]["time_fired"].is_string());
+        }
+        bench.handle.turn(|knobs| knobs.act_every = None);
+        bench.end(client).await;
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_called_is_an_event_before_its_changes_are() {
+        let bench = Bench::start(120, Knobs::default()).await;
+        let mut client = bench.client().await;
+        client.ask(json!({"type": "subscribe_events"})).await;
+        let find = |home: &Home| home.states().find(|(id, _)| id.starts_with("light.")).unwrap().0.to_string();
+        let light = bench.handle.home(find);
+        client
+            .say(&json!({"id": 2, "type": "call_service", "domain": "light", "service": "toggle",
+                "target": {"entity_id": light}, "service_data": {"transition": 1}}))
+            .await;
+        let call = &client.hear().await["event"];
+        assert_eq!(call["data"]["service_data"], json!({"entity_id": light, "transition": 1}));
+        let change = &client.hear().await["event"];
+        assert_eq!(
+            (&change["event_type"], &change["context"]["id"]),
+            (&"state_changed".into(), &call["context"]["id"])
+        );
+        assert!(change["time_fired"].as_str() > call["time_fired"].as_str());
         bench.end(client).await;
     }
 

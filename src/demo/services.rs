@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::home::{Home, USER_ID};
 use super::json::read_value;
 use super::protocol::push_context;
-use super::state::Change;
-use super::time::seconds;
+use super::state::{Change, Happening};
 use crate::model::time::Timestamp;
 use crate::model::value;
 
@@ -31,6 +30,8 @@ pub struct Call {
 pub struct Called {
     /// As JSON.
     pub result: String,
+    /// That it was called, which comes before what it changed.
+    pub call: Happening,
     pub changes: Vec<Change>,
 }
 
@@ -55,7 +56,8 @@ impl CallError {
 }
 
 pub fn call(call: Call, home: &mut Home, now: Timestamp) -> Result<Called, CallError> {
-    let context = home.context(seconds(now), Some(USER_ID));
+    let at = home.tick(now);
+    let context = home.context(at, Some(USER_ID));
     let mut changes = Vec::new();
     let data = &call.service_data;
     match (call.domain.as_str(), call.service.as_str()) {
@@ -94,7 +96,15 @@ pub fn call(call: Call, home: &mut Home, now: Timestamp) -> Result<Called, CallE
     let mut result = String::from("{\"context\":");
     push_context(&mut result, &context);
     result.push('}');
-    Ok(Called { result, changes })
+    let call = Happening::Other { event_type: "call_service".to_owned(), data: told(&call), at, context };
+    Ok(Called { result, call, changes })
+}
+
+/// The data of the event, in which the target is part of the service's data.
+fn told(call: &Call) -> String {
+    let mut data = call.service_data.clone();
+    data.extend(call.target.clone());
+    json!({"domain": call.domain, "service": call.service, "service_data": data}).to_string()
 }
 
 /// One id or a list, in the data or in the target.

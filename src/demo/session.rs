@@ -209,8 +209,9 @@ impl Session {
                 )
             }
             "call_service" => {
-                let Called { result, changes } = services::call(read(arguments)?, home, now)
+                let Called { result, call, changes } = services::call(read(arguments)?, home, now)
                     .map_err(|refused| Refusal(refused.code(), refused.to_string()))?;
+                actions.push(Action::Happened(call));
                 actions.extend(changes.into_iter().map(|change| Action::Happened(Happening::State(change))));
                 result
             }

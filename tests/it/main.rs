@@ -17,6 +17,7 @@ mod metrics;
 mod parity;
 mod peers;
 mod points;
+mod registries;
 
 #[path = "../support"]
 mod support {

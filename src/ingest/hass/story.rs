@@ -22,10 +22,17 @@ use super::session::Patience;
 use super::{Limits, ProbeError, probe, run_within, session_id};
 use crate::config::secret::Secret;
 use crate::config::settings::{EntitySet, Filter, HomeAssistant, Tls};
+use crate::demo::handle::Handle;
+use crate::demo::home::Home;
+use crate::demo::knobs::Knobs;
+use crate::demo::server::Simulator;
 use crate::model::event::{Arrival, Event};
+use crate::model::registries::Named;
 use crate::model::time::Timestamp;
 use crate::rules::Rules;
 use crate::runtime::backoff::Policy;
+use crate::runtime::clock;
+use crate::runtime::group::{Group, shut_down};
 use crate::status::board::Board;
 use crate::status::snapshot::{LinkState, Snapshot};
 
@@ -416,6 +423,52 @@ async fn other_rules_are_other_subscriptions_in_the_same_session() {
     assert_eq!(removed(&bench.events().await), ["fix.kitchen"]);
     assert_eq!(bench.status().home_assistant.connects, 1);
     bench.finish(Some(peer), 2).await;
+}
+
+/// A simulated home in the place of the one that a story plays.
+async fn simulated(entities: usize, limits: Limits, rules: Rules) -> (Bench, Handle, Group) {
+    let mut bench = Bench::start_with(limits, rules).await;
+    let knobs = Knobs { token: Secret::new(TOKEN), ..Knobs::default() };
+    let listener = std::mem::replace(&mut bench.listener, TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let (simulator, handle) = Simulator::new(listener, Home::new(1, entities, clock::now()), knobs);
+    let mut group = Group::new("demo");
+    group.spawn("simulator", |stop| simulator.run(stop));
+    (bench, handle, group)
+}
+
+#[tokio::test]
+async fn a_move_in_the_home_is_known_soon_and_a_service_that_is_called_is_told() {
+    let rules = Rules { events: vec!["call_service".into()], ..Rules::default() };
+    let (mut bench, handle, group) = simulated(120, limits(), rules).await;
+    let Arrival::Registries(before) = bench.arrival().await else { panic!("the registries come first") };
+    let here = &before.entities["sensor.living_room_temperature"];
+    let name = |named: &Option<Arc<Named>>| named.as_ref().unwrap().name.to_string();
+    assert_eq!((name(&here.area), name(&here.floor)), ("Living room".into(), "Ground floor".into()));
+    assert_eq!((name(&here.device), here.platform.as_deref()), ("Living room Climate sensor".into(), Some("demo")));
+    assert_eq!((&*here.labels[0].name, here.category.as_deref()), ("Battery", None));
+    let snapshot = bench.events().await.len();
+    assert_eq!((snapshot, before.entities.len()), (120, 120));
+
+    handle.move_to_area("sensor.living_room_temperature", "Cellar");
+    let Arrival::Registries(after) = bench.arrival().await else { panic!("the registries come again") };
+    let here = &after.entities["sensor.living_room_temperature"];
+    assert_eq!((name(&here.area), name(&here.floor)), ("Cellar".into(), "Basement".into()));
+    handle.fire("call_service", r#"{"domain":"light","service":"turn_on"}"#);
+    let events = bench.events().await;
+    assert!(matches!(&events[..], [Event::Fired(fired)] if fired.context.is_some()), "{events:?}");
+    bench.finish(None, snapshot + 1).await;
+    shut_down(vec![group], SOON).await;
+}
+
+#[tokio::test]
+async fn ten_thousand_entities_are_known_before_their_states() {
+    let (mut bench, _handle, group) = simulated(10_000, Limits::default(), Rules::default()).await;
+    let Arrival::Registries(registries) = bench.arrival().await else { panic!("the registries come first") };
+    let snapshot = bench.events().await.len();
+    assert_eq!((registries.entities.len(), snapshot), (10_000, 10_000));
+    assert!(bench.status().hass.unreadable.iter().all(|(_, count)| *count == 0));
+    bench.finish(None, snapshot).await;
+    shut_down(vec![group], SOON).await;
 }
 
 #[tokio::test]
