@@ -6,6 +6,7 @@ mod greeting;
 mod healthcheck;
 mod lock;
 mod preview;
+mod refused_events;
 mod replay;
 mod service;
 

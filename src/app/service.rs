@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::greeting;
 use super::lock::Lock;
+use super::refused_events;
 use crate::config::settings::{self, Settings};
 use crate::dead_letters::{self, Store};
 use crate::influx::Target;
@@ -109,6 +110,10 @@ pub(super) async fn run(
     let mut keeping = Group::new("spool").with_reserve(LAST_SYNC.min(grace / 3));
     keeping.spawn("spool", |stop| spool.clone().keep(stop));
     keeping.spawn("dead_letters", |stop| keep_letters(letters.clone(), Arc::clone(&board), stop));
+    let (refused, refused_events) = mpsc::channel(refused_events::WAITING);
+    keeping.spawn("refused_events", |stop| {
+        refused_events::keep(letters.clone(), refused_events, Arc::clone(&board), stop)
+    });
 
     let flush_for = grace.saturating_sub(GOODBYES).max(grace / 2);
     let mut delivery = Group::new("delivery");
@@ -137,7 +142,9 @@ pub(super) async fn run(
     let (_rules_change, rules) = watch::channel(rules);
 
     let mut shaping = Group::new("pipeline");
-    shaping.spawn("pipeline", |_| pipeline::task::run(rules.clone(), arriving, spool.clone(), Arc::clone(&board)));
+    shaping.spawn("pipeline", |_| {
+        pipeline::task::run(rules.clone(), arriving, spool.clone(), refused, Arc::clone(&board))
+    });
 
     let mut inputs = Group::new("inputs");
     match settings.home_assistant {

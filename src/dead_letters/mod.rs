@@ -1,4 +1,5 @@
-//! Lines that a database refused for good, kept on disk for whoever can repair the cause and send them again.
+//! Lines that a database refused for good, kept on disk for whoever can repair the cause and send them again; and some of
+//! the events that no line can be made of, for whoever can repair the rule.
 //!
 //! It knows files, and nothing of targets, tasks or the network. Its functions block.
 //!
@@ -10,6 +11,7 @@
 //! - It is bounded: beyond the limit the oldest file goes, and its letters are counted.
 //! - A line that cannot be read is skipped and counted. Nothing but the limit takes it away: a person may read it.
 
+pub mod allowance;
 mod folder;
 pub mod letter;
 

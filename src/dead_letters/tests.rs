@@ -25,6 +25,8 @@ fn letter(id: &str, target: &str) -> DeadLetter {
         context: None,
         time: Timestamp::from_micros(0),
         line: "m value=1 0".to_owned(),
+        rule: None,
+        event: None,
     }
 }
 

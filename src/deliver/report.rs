@@ -248,6 +248,8 @@ impl Report {
             context: line.context,
             time: line.time,
             line: String::from_utf8_lossy(&line.line).trim_end_matches('\n').to_owned(),
+            rule: None,
+            event: None,
         };
         let letters: Vec<DeadLetter> = refused
             .iter()

@@ -7,6 +7,7 @@ pub mod event;
 pub mod fate;
 pub mod point;
 pub mod record;
+pub mod refused;
 pub mod registries;
 pub mod time;
 pub mod topic;

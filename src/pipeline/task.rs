@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -13,6 +13,7 @@ use crate::line::encode::encode;
 use crate::model::event::{Arrival, ContextId, Event};
 use crate::model::fate::{Reason, Refused};
 use crate::model::record::Record;
+use crate::model::refused::RefusedEvent;
 use crate::model::time::Timestamp;
 use crate::rules::Rules;
 use crate::runtime::alive::beating;
@@ -25,6 +26,7 @@ pub async fn run(
     rules: watch::Receiver<Arc<Rules>>,
     mut arriving: Receiver<Arrival>,
     spool: Shared,
+    refused: Sender<RefusedEvent>,
     board: Arc<Board>,
 ) {
     let mut pipeline = Pipeline::new(&rules.borrow());
@@ -38,7 +40,7 @@ pub async fn run(
                     continue;
                 }
             };
-            shape(&mut pipeline, &events, &mut lines, &spool, &board);
+            shape(&mut pipeline, &events, &mut lines, &spool, &refused, &board);
             // A disk that is busy slows the flow down; one that does not answer does not stop it. At the stop there is no
             // time for either.
             if !board.is_stopping() {
@@ -63,7 +65,14 @@ struct Place {
     bytes: Range<usize>,
 }
 
-fn shape(pipeline: &mut Pipeline, events: &[Event], lines: &mut Lines, spool: &Shared, board: &Board) {
+fn shape(
+    pipeline: &mut Pipeline,
+    events: &[Event],
+    lines: &mut Lines,
+    spool: &Shared,
+    refused: &Sender<RefusedEvent>,
+    board: &Board,
+) {
     lines.bytes.clear();
     lines.places.clear();
     for event in events {
@@ -80,7 +89,7 @@ fn shape(pipeline: &mut Pipeline, events: &[Event], lines: &mut Lines, spool: &S
                         lines.bytes.push(b'\n');
                         lines.places.push(Place { time: point.time(), context, bytes: start..lines.bytes.len() });
                     }
-                    Err(reason) => refuse(event, reason, board),
+                    Err(reason) => refuse(event, reason, refused, board),
                 }
             }
         }
@@ -94,7 +103,7 @@ fn shape(pipeline: &mut Pipeline, events: &[Event], lines: &mut Lines, spool: &S
 }
 
 /// Counts, and says it aloud the first time: an entity that cannot be written repeats itself at every change.
-fn refuse(event: &Event, reason: Refused, board: &Board) {
+fn refuse(event: &Event, reason: Refused, refused: &Sender<RefusedEvent>, board: &Board) {
     let Event::Changed(change) = event else { unreachable!("only a change becomes a point") };
     let (entity, why) = (&change.entity, reason.label());
     let context = change.context.as_ref().map(tracing::field::display);
@@ -104,4 +113,8 @@ fn refuse(event: &Event, reason: Refused, board: &Board) {
         debug!(entity.id = %entity, context, "cannot write {entity}: {why}");
     }
     board.arrivals.refused.add(reason, 1);
+    let what = format!("{entity} {:?}", change.state);
+    let event = RefusedEvent { time: change.last_updated, context: change.context, rule: None, reason, what };
+    // When it is full, this one is only counted.
+    let _ = refused.try_send(event);
 }

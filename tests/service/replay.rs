@@ -7,7 +7,10 @@ use std::process::Stdio;
 
 use ha_ingestor::dead_letters::letter::{DeadLetter, Ids};
 use ha_ingestor::dead_letters::{FOLDER, LIMIT_BYTES, Store};
+use ha_ingestor::model::fate::Refused;
+use ha_ingestor::model::refused::RefusedEvent;
 use ha_ingestor::model::time::Timestamp;
+use ha_ingestor::model::value::Value as Attribute;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -40,6 +43,8 @@ impl Kept {
                 context: None,
                 time: Timestamp::from_micros(second * 1_000_000),
                 line: (*line).to_owned(),
+                rule: None,
+                event: None,
             })
             .collect();
         let _ = store.add(&letters).unwrap();
@@ -158,6 +163,68 @@ fn letters_of_a_target_that_is_gone_wait_for_another_one() {
     assert_eq!(kept.replay(&world.options(), &["--target", "influxdb"]).0, Some(0));
     assert!(kept.lines().is_empty());
     assert_eq!(kept.replay(&json!({"influxdb": {"url": ""}}), &[]).0, Some(78));
+}
+
+#[test]
+fn an_event_that_never_became_a_line_is_listed_and_not_sent() {
+    let world = World::new();
+    let mut options = world.options();
+    options["schema"] = json!({"tags_attributes": ["story"]});
+    let place = Place::new();
+    let mut service = Service::start_at(&place, place.command(Some(&options), &[]));
+    service.wait_until_ready();
+    let story = |number: usize| Attribute::Text(format!("{number}{}", "x".repeat(70_000)).into());
+    let times: Vec<_> = (0..25)
+        .map(|number| {
+            let attributes = [("story".into(), story(number))].into_iter().collect();
+            world.home.set("sensor.author", &number.to_string(), attributes).unwrap()
+        })
+        .collect();
+    service.wait_until("all are counted", |service| service.metric("points_refused_total") == 25);
+    service.wait_until("some are kept", |service| service.metric("dead_letters") == 10);
+    let listed = service.get("/api/dead-letters?target=-").json();
+    let letter = &listed["letters"][9];
+    assert_eq!((&letter["target"], &letter["reason"]), (&json!("-"), &json!("key_too_long")), "{letter}");
+    assert!(letter["event"].as_str().unwrap().starts_with("sensor.author "), "{letter}");
+    assert_eq!(letter["context"], json!(times[0].context.id), "{letter}");
+    assert!(letter["words"].as_str().unwrap().contains("longer together than a database takes"), "{letter}");
+    assert!(letter.get("line").is_none() && letter.get("batch").is_none(), "{letter}");
+
+    let folder = TempDir::new().unwrap();
+    let options = options_file(&folder, &options.to_string());
+    let requests = world.database.requests().len();
+    for more in [&[][..], &["--dry-run"], &["--target", "influxdb"]] {
+        let data = place.data();
+        let command = ["replay", "--dead-letters", "--options", &options, "--data-dir", data.to_str().unwrap()];
+        let replayed = output(&[&command, more].concat());
+        let told = "10 events never became a line: repair the rule; they are not sent\n";
+        assert_eq!((replayed.status.code(), &*printed(&replayed)), (Some(0), told), "{more:?}");
+    }
+    assert_eq!(world.database.requests().len(), requests, "nothing was sent");
+    assert_eq!(service.get("/api/dead-letters").json()["kept"], 10);
+    service.stop();
+}
+
+#[test]
+fn lines_are_sent_and_events_beside_them_stay() {
+    let world = World::new();
+    let kept = Kept::new(&[GOOD, FINE]);
+    let event = RefusedEvent {
+        time: Timestamp::from_micros(7),
+        context: None,
+        rule: Some("Power in kW".into()),
+        reason: Refused::WrongType,
+        what: "sensor.oven hot".to_owned(),
+    };
+    let letter = DeadLetter::of_event(event, "event-1".to_owned(), Timestamp::from_micros(8));
+    let _ = kept.store.add(&[letter]).unwrap();
+    let (code, told) = kept.replay(&world.options(), &[]);
+    let expected =
+        "1 event never became a line: repair the rule; it is not sent\ninfluxdb: 2 stored, 0 refused again\n";
+    assert_eq!((code, &*told), (Some(0), expected));
+    assert_eq!(world.database.lines(), [GOOD, FINE]);
+    let left = kept.store.list(usize::MAX, None).unwrap();
+    assert_eq!((left.len(), left[0].rule.as_deref()), (1, Some("Power in kW")));
 }
 
 /// As with `replay | head -0`.

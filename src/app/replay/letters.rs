@@ -30,8 +30,14 @@ pub(super) async fn run(
     if unreadable > 0 {
         voice.say(&format!("{unreadable} lines in {} are no dead letters; they stay there", folder.display()));
     }
+    let (letters, events): (Vec<_>, Vec<_>) = letters.into_iter().partition(DeadLetter::has_line);
+    match events.len() {
+        0 if letters.is_empty() => voice.say("no dead letters are kept"),
+        0 => {}
+        1 => voice.say("1 event never became a line: repair the rule; it is not sent"),
+        count => voice.say(&format!("{count} events never became a line: repair the rule; they are not sent")),
+    }
     if letters.is_empty() {
-        voice.say("no dead letters are kept");
         return Ok(Exit::Done);
     }
     if wishes.dry_run {
