@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::place::Flags;
+use crate::model::entity::EntityId;
 
 /// Writes everything a Home Assistant home does into InfluxDB, and keeps the books on it
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -33,7 +34,7 @@ pub enum Command {
     Demo(Demo),
     /// Read the options, try to reach Home Assistant and the database, and tell what was found
     Check,
-    /// Show what would be written for states that you have
+    /// Show what would be written for entities of your home, or for states that you have
     Preview(Preview),
     /// Send again what the database refused once, or the files of an archive
     ///
@@ -62,8 +63,12 @@ pub struct Demo {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Preview {
     /// A file with one state in JSON per line, as Home Assistant gives them; - is standard input
-    #[arg(long, value_name = "FILE|-")]
-    pub state: StateSource,
+    #[arg(long, value_name = "FILE|-", required_unless_present = "entities", conflicts_with = "entities")]
+    pub state: Option<StateSource>,
+
+    /// An entity of the Home Assistant that runs now; may be given several times
+    #[arg(long = "entity", value_name = "ID", value_parser = EntityId::parse)]
+    pub entities: Vec<EntityId>,
 
     /// Also name the rule that decided
     #[arg(long)]
@@ -110,6 +115,7 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::{Cli, Command, Demo, Preview, Replay, StateSource};
+    use crate::model::entity::EntityId;
 
     fn check(line: &str, expected: &Command) {
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -138,11 +144,20 @@ mod tests {
         );
         check(
             "ha-ingestor preview --state - --explain",
-            &Command::Preview(Preview { state: StateSource::StandardInput, explain: true }),
+            &Command::Preview(Preview { state: Some(StateSource::StandardInput), entities: vec![], explain: true }),
         );
         check(
             "ha-ingestor preview --state states.jsonl",
-            &Command::Preview(Preview { state: StateSource::File("states.jsonl".into()), explain: false }),
+            &Command::Preview(Preview {
+                state: Some(StateSource::File("states.jsonl".into())),
+                entities: vec![],
+                explain: false,
+            }),
+        );
+        let entities = ["light.a", "sensor.b"].map(|id| EntityId::parse(id).unwrap()).into();
+        check(
+            "ha-ingestor preview --entity light.a --entity sensor.b",
+            &Command::Preview(Preview { state: None, entities, explain: false }),
         );
     }
 
@@ -183,6 +198,8 @@ mod tests {
             ("ha-ingestor --grace-seconds 0", "'--grace-seconds <N>'"),
             ("ha-ingestor demo --entities 0", "'--entities <N>'"),
             ("ha-ingestor preview", "--state <FILE|->"),
+            ("ha-ingestor preview --state - --entity a.b", "cannot be used with"),
+            ("ha-ingestor preview --entity kitchen", "an entity id needs a domain, a dot and an object id"),
         ] {
             let message = refused(line);
             assert!(message.contains(part), "{line}: {message}");

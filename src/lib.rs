@@ -19,7 +19,8 @@
 //! 6. [`spool`]: lines wait here, as bytes, until each target has them: in memory, and behind that on disk.
 //! 7. [`deliver`]: batches, verdicts, retries, the breaker; one task for each target, and the only one who decides what
 //!    becomes of a record there.
-//!    [`dead_letters`]: lines that a database refused for good, on disk until somebody sends them again.
+//!    [`dead_letters`]: lines that a database refused for good, on disk until somebody sends them again; and events of
+//!    which no line could be made.
 //! 8. [`influx`]: one request to one target: InfluxDB 1, 2, 3, VictoriaMetrics, or files.
 //! 9. [`status`]: what every part says about itself; [`web`] shows it.
 //! 10. [`app`]: wires all this, visits the target while nothing is written, and holds the commands of [`cli`].
@@ -31,7 +32,7 @@
 //! # The rules
 //!
 //! - **Who decides does not act.** Deciders (`session`, `protocol`, `states`, `filter`, `schema`, `encode`, `ledger`,
-//!   `breaker`, `verdict`, `isolate`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
+//!   `breaker`, `verdict`, `isolate`, `allowance`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
 //!   around them obey.
 //! - **Every event has one fate at each target** ([`model::fate`]): stored, held, filtered, a duplicate, refused, set
 //!   aside, expired or dropped, with the reason. [`status::snapshot::Snapshot::unaccounted`] adds them up.
@@ -49,7 +50,7 @@
 //! | `dead_letters` | targets, tasks, that a network exists |
 //! | `deliver` | points and the syntax of lines |
 //! | `influx` | retries |
-//! | `web` | anything but the snapshot, and the dead letters, which are on disk |
+//! | `web` | anything but the snapshot, the dead letters, which are on disk, and the rules in force |
 //!
 //! `tests/architecture.rs` checks these rules; change both together.
 

@@ -80,7 +80,10 @@ fn obey(cli: &Cli) -> anyhow::Result<Exit> {
             let settings = config::load(&cli.flags, environment)?;
             on_runtime(check::run(&settings))
         }
-        Command::Preview(wishes) => preview::run(&config::load(&cli.flags, environment)?, &wishes),
+        Command::Preview(wishes) => {
+            let settings = config::load(&cli.flags, environment)?;
+            on_runtime(preview::run(&settings, &wishes))
+        }
         Command::Replay(wishes) => {
             let settings = config::load(&cli.flags, environment)?;
             on_runtime(replay::run(&settings, &wishes))

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::greeting;
 use super::lock::Lock;
+use super::preview::panel::Panel;
 use super::refused_events;
 use crate::config::settings::{self, Settings};
 use crate::dead_letters::{self, Store};
@@ -98,7 +99,11 @@ pub(super) async fn run(
     let mut web = Group::new("web");
     let address = doors.web.local_addr().context("the web listener has no address")?;
     info!("health, readiness and metrics: http://{address}");
-    let state = web::State { board: Arc::clone(&board), letters: letters.clone() };
+    // They may change while the service runs: whoever works by them hears of it.
+    let rules = Arc::new(Rules::of(settings.filter.clone(), settings.schema.clone(), settings.events.clone()));
+    let (_rules_change, rules) = watch::channel(rules);
+    let preview = Arc::new(Panel::new(&settings, rules.clone()));
+    let state = web::State { board: Arc::clone(&board), letters: letters.clone(), rules: rules.clone(), preview };
     web.spawn("web", |stop| web::serve(doors.web, Surface::Everything, state.clone(), stop));
     if let Some(listener) = doors.monitoring {
         let address = listener.local_addr().context("the monitoring listener has no address")?;
@@ -136,10 +141,6 @@ pub(super) async fn run(
             );
         });
     }
-
-    // They may change while the service runs: whoever works by them hears of it.
-    let rules = Arc::new(Rules::of(settings.filter, settings.schema, settings.events));
-    let (_rules_change, rules) = watch::channel(rules);
 
     let mut shaping = Group::new("pipeline");
     shaping.spawn("pipeline", |_| {

@@ -1,13 +1,16 @@
-//! What the service answers over HTTP: health, readiness, dependencies, metrics, dead letters.
+//! What the service answers over HTTP: health, readiness, dependencies, metrics; and to who may see into the home
+//! (`/api`) dead letters, previews and rules.
 //!
-//! Every answer is a function of the [`Snapshot`], but for the dead letters, which are on disk; nothing here changes
-//! anything. Every answer carries the caller's
-//! `X-Correlation-ID`, or a new one.
+//! Every answer is a function of the [`Snapshot`], but for the dead letters, which are on disk, and what is asked about the
+//! rules; nothing here changes anything. Every answer carries the caller's `X-Correlation-ID`, or a new one.
 
 mod correlation;
 mod dead_letters;
 mod health;
 mod metrics;
+pub mod preview;
+mod rules;
+mod visitors;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,6 +19,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use warp::http::{HeaderMap, Method, StatusCode, header};
@@ -23,7 +27,10 @@ use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
+use self::preview::Preview;
+use self::visitors::{Stranger, may_see};
 use crate::dead_letters::Store;
+use crate::rules::Rules;
 use crate::runtime::{BEAT, clock};
 use crate::status::board::Board;
 use crate::status::snapshot::Snapshot;
@@ -44,6 +51,9 @@ pub enum Surface {
 pub struct State {
     pub board: Arc<Board>,
     pub letters: Store,
+    /// Those that are in force.
+    pub rules: watch::Receiver<Arc<Rules>>,
+    pub preview: Arc<dyn Preview>,
 }
 
 /// Serves until `stop`. The listener is bound by the caller, so that a busy port is an error before anything runs.
@@ -52,7 +62,7 @@ pub async fn serve(listener: TcpListener, surface: Surface, state: State, stop: 
     let asked = stop.clone();
     let board = Arc::clone(&state.board);
     let server =
-        warp::serve(routes(surface, state)).incoming(listener).graceful(async move { asked.cancelled().await }).run();
+        warp::serve(routes(surface, &state)).incoming(listener).graceful(async move { asked.cancelled().await }).run();
     let beats = async {
         let mut beat = tokio::time::interval(BEAT);
         loop {
@@ -73,67 +83,25 @@ pub async fn serve(listener: TcpListener, surface: Surface, state: State, stop: 
 
 fn routes(
     surface: Surface,
-    State { board, letters }: State,
-) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
-    let snapshot = warp::any().map(move || board.snapshot(Instant::now(), clock::now()));
-    let get = warp::get().or(warp::head()).unify();
-
-    let health = get.and(warp::path!("health")).and(snapshot.clone()).map(|seen: Snapshot| {
-        let live = health::live(&seen);
-        json(if live.is_live() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &live)
-    });
-    let ready = get.and(warp::path!("ready")).and(snapshot.clone()).map(|seen: Snapshot| {
-        let ready = health::ready(&seen);
-        json(if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &ready)
-    });
-    let scrape = get
-        .and(warp::path!("metrics"))
-        .and(warp::header::headers_cloned())
-        .and(snapshot.clone())
-        .map(|headers: HeaderMap, seen: Snapshot| metrics::reply(seen, &headers));
-    let monitoring = health.or(ready).unify().or(scrape).unify();
-
+    state: &State,
+) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + use<> {
     let full = move || match surface {
         Surface::Everything => Ok(()),
         Surface::Monitoring => Err(warp::reject::not_found()),
     };
-    let index = get.and(warp::path::end()).map(|| {
-        let paths = ["/health", "/ready", "/metrics", "/health/dependencies", "/api/dead-letters"];
-        json(StatusCode::OK, &json!({ "name": "ha-ingestor", "version": env!("CARGO_PKG_VERSION"), "paths": paths }))
-    });
-    let dependencies = get
-        .and(warp::path!("health" / "dependencies"))
-        .and(snapshot.clone())
-        .map(|seen: Snapshot| json(StatusCode::OK, &health::dependencies(&seen)));
-    let dependency =
-        get.and(warp::path!("health" / "dependencies" / String)).and(snapshot).map(|name: String, seen: Snapshot| {
-            match health::dependency(&seen, &name) {
-                Some(found) => json(StatusCode::OK, &found),
-                None => {
-                    let names: Vec<_> = health::dependencies(&seen).into_iter().map(|known| known.name).collect();
-                    problem(
-                        StatusCode::NOT_FOUND,
-                        &format!("there is no such dependency; there are {}", names.join(", ")),
-                    )
-                }
-            }
-        });
-    let dead_letters = get
-        .and(warp::path!("api" / "dead-letters"))
-        .and(warp::filters::addr::remote())
-        .and(warp::query::<dead_letters::Query>())
-        .and(warp::any().map(move || letters.clone()))
-        .and_then(dead_letters::list);
     let everything = warp::any()
         .and_then(move || std::future::ready(full()))
         .untuple_one()
-        .and(index.or(dependencies).unify().or(dependency).unify().or(dead_letters).unify());
+        .and(dependencies(&state.board).or(inside(state.clone())).unify());
 
     warp::method()
         .and(warp::path::full())
         .and(warp::header::headers_cloned())
-        .and(monitoring.or(everything).unify().recover(refusal).unify())
+        .and(monitoring(&state.board).or(everything).unify().recover(refusal).unify())
         .map(|method: Method, path: FullPath, headers: HeaderMap, mut response: Response| {
+            if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+                response = wrong_method(path.as_str());
+            }
             let id = correlation::of(&headers);
             debug!(request = %id, status = response.status().as_u16(), "{method} {}", path.as_str());
             response.headers_mut().insert(correlation::HEADER, id.into_header());
@@ -141,17 +109,121 @@ fn routes(
         })
 }
 
+fn monitoring(board: &Arc<Board>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let health = warp::path!("health").and(get()).and(snapshot(board)).map(|seen: Snapshot| {
+        let live = health::live(&seen);
+        json(if live.is_live() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &live)
+    });
+    let ready = warp::path!("ready").and(get()).and(snapshot(board)).map(|seen: Snapshot| {
+        let ready = health::ready(&seen);
+        json(if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &ready)
+    });
+    let scrape = warp::path!("metrics")
+        .and(get())
+        .and(warp::header::headers_cloned())
+        .and(snapshot(board))
+        .map(|headers: HeaderMap, seen: Snapshot| metrics::reply(seen, &headers));
+    health.or(ready).unify().or(scrape).unify()
+}
+
+fn dependencies(board: &Arc<Board>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let index = warp::path::end().and(get()).map(|| {
+        let paths = [
+            "/health",
+            "/ready",
+            "/metrics",
+            "/health/dependencies",
+            "/api/dead-letters",
+            "/api/preview",
+            "/api/rules",
+        ];
+        json(StatusCode::OK, &json!({ "name": "ha-ingestor", "version": env!("CARGO_PKG_VERSION"), "paths": paths }))
+    });
+    let all = warp::path!("health" / "dependencies")
+        .and(get())
+        .and(snapshot(board))
+        .map(|seen: Snapshot| json(StatusCode::OK, &health::dependencies(&seen)));
+    let one = warp::path!("health" / "dependencies" / String).and(get()).and(snapshot(board)).map(
+        |name: String, seen: Snapshot| match health::dependency(&seen, &name) {
+            Some(found) => json(StatusCode::OK, &found),
+            None => {
+                let names: Vec<_> = health::dependencies(&seen).into_iter().map(|known| known.name).collect();
+                problem(StatusCode::NOT_FOUND, &format!("there is no such dependency; there are {}", names.join(", ")))
+            }
+        },
+    );
+    index.or(all).unify().or(one).unify()
+}
+
+/// What happens in somebody's home: `/api`.
+fn inside(
+    State { letters, rules, preview, .. }: State,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    let visitor = warp::path("api")
+        .and(warp::filters::addr::remote())
+        .and_then(|from| std::future::ready(if may_see(from) { Ok(()) } else { Err(warp::reject::custom(Stranger)) }))
+        .untuple_one();
+    let with_preview = warp::any().map(move || Arc::clone(&preview));
+
+    let dead_letters = warp::path!("dead-letters")
+        .and(get())
+        .and(warp::query::<dead_letters::Query>())
+        .and(warp::any().map(move || letters.clone()))
+        .and_then(dead_letters::list);
+    let of_entity = warp::path!("preview")
+        .and(get())
+        .and(warp::query::<preview::Query>())
+        .and(with_preview.clone())
+        .and_then(preview::of_entity);
+    let of_state = warp::path!("preview")
+        .and(warp::post())
+        .and(warp::body::content_length_limit(preview::MOST_BYTES))
+        .and(warp::body::bytes())
+        .and(with_preview)
+        .and_then(preview::of_state);
+    let in_force = warp::path!("rules").and(get()).map(move || json(StatusCode::OK, &rules::in_force(&rules.borrow())));
+    visitor.and(dead_letters.or(of_entity).unify().or(of_state).unify().or(in_force).unify())
+}
+
+fn get() -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    warp::get().or(warp::head()).unify()
+}
+
+fn snapshot(board: &Arc<Board>) -> impl Filter<Extract = (Snapshot,), Error = Infallible> + Clone + use<> {
+    let board = Arc::clone(board);
+    warp::any().map(move || board.snapshot(Instant::now(), clock::now()))
+}
+
 /// Turns what no route took into an answer.
 async fn refusal(rejection: Rejection) -> Result<Response, Infallible> {
-    Ok(if rejection.is_not_found() {
-        problem(StatusCode::NOT_FOUND, "there is nothing here; GET / lists what there is")
+    // A path that two routes share is refused by both: what the one says about the request counts more than that it is
+    // not of the other's method.
+    let (status, error) = if rejection.is_not_found() {
+        (StatusCode::NOT_FOUND, "there is nothing here; GET / lists what there is")
+    } else if rejection.find::<Stranger>().is_some() {
+        (StatusCode::FORBIDDEN, "only Home Assistant and this machine may see what happens in the home")
+    } else if rejection.find::<warp::reject::PayloadTooLarge>().is_some() {
+        (StatusCode::PAYLOAD_TOO_LARGE, "a state of more than 1 MiB is not looked at")
+    } else if rejection.find::<warp::reject::LengthRequired>().is_some() {
+        (StatusCode::LENGTH_REQUIRED, "say how long the state is: send it with a Content-Length")
+    } else if rejection.find::<warp::reject::InvalidQuery>().is_some() {
+        (StatusCode::BAD_REQUEST, "the query cannot be understood")
     } else if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
-        let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here");
-        response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
-        response
+        (StatusCode::METHOD_NOT_ALLOWED, "")
     } else {
-        problem(StatusCode::BAD_REQUEST, "the request cannot be understood")
-    })
+        (StatusCode::BAD_REQUEST, "the request cannot be understood")
+    };
+    Ok(problem(status, error))
+}
+
+fn wrong_method(path: &str) -> Response {
+    let (allowed, error) = match path {
+        "/api/preview" => ("GET, HEAD, POST", "only GET, HEAD and POST are answered here"),
+        _ => ("GET, HEAD", "only GET and HEAD are answered here"),
+    };
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, error);
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
+    response
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response {
@@ -164,24 +236,54 @@ fn problem(status: StatusCode, error: &str) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
     use std::sync::Arc;
     use std::time::Instant;
 
+    use futures_util::future::{BoxFuture, FutureExt};
+    use serde_json::{Value, json};
+    use tokio::sync::watch;
+
+    use super::preview::{MOST_BYTES, Preview, Unanswered};
     use super::{State, Surface, routes};
     use crate::dead_letters::Store;
     use crate::model::time::Timestamp;
+    use crate::rules::{Actions, Rule, Rules, Selection};
     use crate::status::board::Board;
 
     fn board() -> Arc<Board> {
         Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)))
     }
 
+    /// Says of each state how long it is, and knows one entity.
+    struct Scales;
+
+    impl Preview for Scales {
+        fn of_state(&self, json: &str) -> Result<Value, Unanswered> {
+            if json.is_empty() { Err(Unanswered::NoState("empty".to_owned())) } else { Ok(json!(json.len())) }
+        }
+
+        fn of_entity(self: Arc<Self>, entity_id: String) -> BoxFuture<'static, Result<Value, Unanswered>> {
+            let answer = match &*entity_id {
+                "a.b" => Ok(json!(3)),
+                "home.away" => Err(Unanswered::HomeAway("away".to_owned())),
+                _ => Err(Unanswered::NoEntity("no such entity".to_owned())),
+            };
+            ready(answer).boxed()
+        }
+    }
+
     fn state(board: &Arc<Board>) -> State {
-        State { board: Arc::clone(board), letters: Store::open("/nowhere/dead-letters", 0) }
+        let mut rules = Rules { events: vec!["zha_event".to_owned()], ..Rules::default() };
+        let name = "Power in kW".into();
+        rules.rules.push(Rule { name, selection: Selection::default(), actions: Actions::default() });
+        let (_, rules) = watch::channel(Arc::new(rules));
+        let letters = Store::open("/nowhere/dead-letters", 0);
+        State { board: Arc::clone(board), letters, rules, preview: Arc::new(Scales) }
     }
 
     async fn get(path: &str, board: &Arc<Board>, surface: Surface) -> (u16, String) {
-        let answer = warp::test::request().path(path).reply(&routes(surface, state(board))).await;
+        let answer = warp::test::request().path(path).reply(&routes(surface, &state(board))).await;
         (answer.status().as_u16(), String::from_utf8_lossy(answer.body()).into_owned())
     }
 
@@ -206,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_answer_carries_a_correlation_id() {
-        let routes = routes(Surface::Everything, state(&board()));
+        let routes = routes(Surface::Everything, &state(&board()));
         for (method, path, status) in
             [("GET", "/health", 200), ("GET", "/nothing", 404), ("POST", "/health", 405), ("HEAD", "/health", 200)]
         {
@@ -229,5 +331,81 @@ mod tests {
         }
         assert_eq!(get("/metrics", &board, Surface::Monitoring).await.0, 200);
         assert_eq!(get("/health/dependencies/mqtt", &board, Surface::Everything).await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn strangers_see_nothing_of_the_home() {
+        let routes = routes(Surface::Everything, &state(&board()));
+        for (from, status) in [("127.0.0.1:7", 200), ("172.30.32.2:7", 200), ("192.168.1.5:7", 403)] {
+            for path in ["/api/dead-letters", "/api/rules", "/api/preview?entity_id=a.b"] {
+                let request = warp::test::request().path(path).remote_addr(from.parse().unwrap());
+                assert_eq!(request.reply(&routes).await.status(), status, "{path} from {from}");
+            }
+        }
+        let stranger = || warp::test::request().remote_addr("10.0.0.9:7".parse().unwrap());
+        for (method, path, status) in [
+            ("POST", "/api/preview", 403),
+            ("GET", "/api/nothing", 403),
+            ("DELETE", "/api/rules", 403),
+            ("GET", "/health", 200),
+        ] {
+            assert_eq!(stranger().method(method).path(path).reply(&routes).await.status(), status, "{method} {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_path_says_which_methods_it_answers() {
+        let routes = routes(Surface::Everything, &state(&board()));
+        for (method, path, status, allowed) in [
+            ("DELETE", "/api/preview", 405, Some("GET, HEAD, POST")),
+            ("POST", "/api/rules", 405, Some("GET, HEAD")),
+            ("POST", "/health", 405, Some("GET, HEAD")),
+            ("POST", "/nowhere", 404, None),
+            ("POST", "/api/preview/x", 404, None),
+        ] {
+            let answer = warp::test::request().method(method).path(path).reply(&routes).await;
+            assert_eq!(answer.status(), status, "{method} {path}");
+            let named = answer.headers().get("allow").map(|value| value.to_str().unwrap());
+            assert_eq!(named, allowed, "{method} {path}");
+            assert!(serde_json::from_slice::<Value>(answer.body()).unwrap()["error"].is_string(), "{method} {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_state_is_looked_at_if_it_is_one_and_not_too_large() {
+        let routes = routes(Surface::Everything, &state(&board()));
+        let post = |body: Vec<u8>| warp::test::request().method("POST").path("/api/preview").body(body);
+        let most = usize::try_from(MOST_BYTES).unwrap();
+        for (body, status, told) in [
+            (b"{}".to_vec(), 200, "2"),
+            (b"x".repeat(most), 200, "1048576"),
+            (b"x".repeat(most + 1), 413, "more than 1 MiB"),
+            (b"\xff".to_vec(), 400, "not UTF-8"),
+            (Vec::new(), 400, "empty"),
+        ] {
+            let answer = post(body).reply(&routes).await;
+            let body = String::from_utf8_lossy(answer.body());
+            assert_eq!(answer.status(), status, "{body}");
+            assert!(body.contains(told), "{body}");
+        }
+        for (query, status, told) in [
+            ("?entity_id=a.b", 200, "3"),
+            ("?entity_id=a.c", 404, "no such entity"),
+            ("?entity_id=home.away", 503, "away"),
+            ("", 400, "name an entity"),
+        ] {
+            let path = format!("/api/preview{query}");
+            let answer = warp::test::request().path(&path).reply(&routes).await;
+            let body = String::from_utf8_lossy(answer.body());
+            assert_eq!(answer.status(), status, "{body}");
+            assert!(body.contains(told), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_rules_that_are_in_force_are_named() {
+        let (status, body) = get("/api/rules", &board(), Surface::Everything).await;
+        let expected = json!({"rules": ["Power in kW"], "topics": [], "ignored_topics": [], "events": ["zha_event"]});
+        assert_eq!((status, serde_json::from_str::<Value>(&body).unwrap()), (200, expected));
     }
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use ha_ingestor::config::secret::Secret;
+use ha_ingestor::model::value::Value as Attribute;
 use influxdb_line_protocol::parse_lines;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -87,7 +88,7 @@ fn preview_shows_the_line_of_a_state_or_why_there_is_none() {
 
     let (code, lines) = preview(states[0].as_bytes(), &["--explain"]);
     assert_eq!(code, Some(0));
-    assert_eq!(lines, [point, "# filter: no list is set; measurement: unit_of_measurement"]);
+    assert_eq!(lines, [point, "# filter: no list is set", "# measurement: unit_of_measurement"]);
 }
 
 /// One bad byte in a file of thousands of states is the fault of one of them.
@@ -103,6 +104,59 @@ fn preview_names_a_file_that_is_not_there() {
     let output = output(&["preview", "--state", "/nowhere/states.jsonl"]);
     assert_ne!(output.status.code(), Some(0));
     assert!(printed(&output).contains("cannot open /nowhere/states.jsonl"), "{}", printed(&output));
+}
+
+fn preview_entities(options: &Value, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
+    let folder = TempDir::new().unwrap();
+    let options = options_file(&folder, &options.to_string());
+    let output = output(&[&["preview", "--options", &options], arguments].concat());
+    (output.status.code(), printed(&output).lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn preview_asks_the_home_for_the_states_of_its_entities() {
+    let world = World::new();
+    let attributes = [("unit_of_measurement".into(), Attribute::Text("kW".into()))].into_iter().collect();
+    let change = world.home.set("sensor.oven", "1.5", attributes).unwrap();
+    world.home.set("light.hob", "unavailable", [].into_iter().collect()).unwrap();
+    let nanos = change.entry().last_updated.as_nanos();
+    let oven = format!("kW,domain=sensor,entity_id=oven value=1.5 {nanos}");
+    let both = ["--entity", "sensor.oven", "--entity", "light.hob"];
+    let mut options = world.options();
+    let (code, lines) = preview_entities(&options, &both);
+    assert_eq!((code, lines), (Some(0), vec![oven.clone(), "# filtered: unavailable".to_owned()]));
+
+    options["mirrors"] = json!([{"url": "http://127.0.0.1:1"}]);
+    let (code, lines) = preview_entities(&options, &["--entity", "sensor.oven", "--explain"]);
+    let expected = [
+        "# each line goes to influxdb, mirror_1",
+        &oven,
+        "# filter: no list is set",
+        "# measurement: unit_of_measurement",
+    ];
+    assert_eq!((code, lines.iter().map(String::as_str).collect()), (Some(0), expected.to_vec()));
+
+    let (code, lines) = preview_entities(&world.options(), &["--entity", "sensor.ovn", "--entity", "sensor.oven"]);
+    let slip = "# refused: Home Assistant has no entity sensor.ovn: did you mean sensor.oven?".to_owned();
+    assert_eq!((code, lines), (Some(69), vec![slip, oven]), "the others are answered");
+    assert!(world.database.requests().is_empty(), "it writes nothing");
+}
+
+#[test]
+fn preview_tells_why_the_home_cannot_be_asked() {
+    let world = World::new();
+    let mut options = world.options();
+    options["home_assistant"]["token"] = json!("another");
+    let (code, lines) = preview_entities(&options, &["--entity", "a.b"]);
+    assert_eq!((code, lines.len()), (Some(78), 1), "{lines:?}");
+    assert!(lines[0].contains("Home Assistant does not accept the token"), "{lines:?}");
+    options["home_assistant"]["url"] = json!("http://127.0.0.1:1");
+    let (code, lines) = preview_entities(&options, &["--entity", "a.b"]);
+    assert_eq!((code, lines.len()), (Some(69), 1), "{lines:?}");
+    assert!(lines[0].contains("nothing listens at 127.0.0.1:1"), "{lines:?}");
+    let (code, lines) = preview_entities(&json!({}), &["--entity", "a.b"]);
+    assert_eq!((code, lines.len()), (Some(78), 1), "{lines:?}");
+    assert!(lines[0].contains("set `home_assistant.url`"), "{lines:?}");
 }
 
 #[test]

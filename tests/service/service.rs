@@ -68,13 +68,18 @@ impl Answer {
 }
 
 pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Option<Answer> {
+    send(address, method, path, headers, "")
+}
+
+fn send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Option<Answer> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut request = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n");
+    let length = body.len();
+    let mut request = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n");
     for (name, value) in headers {
         request.extend([name, ": ", value, "\r\n"]);
     }
-    request.push_str("\r\n");
+    request.extend(["\r\n", body]);
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
@@ -212,6 +217,10 @@ impl Service {
 
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         ask(self.address, method, path, headers).unwrap_or_else(|| panic!("no answer to {method} {path}"))
+    }
+
+    pub fn post(&self, path: &str, body: &str) -> Answer {
+        send(self.address, "POST", path, &[], body).unwrap_or_else(|| panic!("no answer to POST {path}"))
     }
 
     /// The sum of the samples that have this name and at least these labels, such as `ha_sessions_total` or

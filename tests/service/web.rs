@@ -1,5 +1,9 @@
 //! What it answers over HTTP.
 
+use ha_ingestor::config::secret::Secret;
+use ha_ingestor::model::value::Value as Attribute;
+use serde_json::{Value, json};
+
 use crate::service::Service;
 use crate::world::{ENTITIES, World};
 
@@ -67,6 +71,80 @@ fn the_second_listener_serves_only_monitoring() {
         [("/health", 200), ("/ready", 503), ("/metrics", 200), ("/", 404), ("/health/dependencies", 404)]
     {
         assert_eq!(crate::service::ask(address, "GET", path, &[]).unwrap().status, status, "{path}");
+    }
+    service.stop();
+}
+
+#[test]
+fn a_preview_shows_what_is_written_for_an_entity_and_changes_nothing() {
+    let world = World::new();
+    let mut options = world.options();
+    options["mirrors"] = json!([{"url": "http://127.0.0.1:1", "api": "v1"}]);
+    options["filter"] = json!({"exclude_entities": ["sensor.hidden_*"]});
+    let mut service = Service::start(&options);
+    let attributes = || [("unit_of_measurement".into(), Attribute::Text("kW".into()))].into_iter().collect();
+    world.home.set("sensor.oven", "1.5", attributes()).unwrap();
+    world.home.set("sensor.hidden_oven", "2", attributes()).unwrap();
+    service.wait_until("the oven is written", |_| world.database.lines().iter().any(|line| line.contains("id=oven ")));
+    let written = world.database.lines().into_iter().find(|line| line.contains("entity_id=oven ")).unwrap();
+    let before = service.metric("events_received_total");
+
+    let answer = service.get("/api/preview?entity_id=sensor.oven");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let told = answer.json();
+    assert_eq!(told["line"], json!(written));
+    assert_eq!((&told["filtered"], &told["refused"]), (&Value::Null, &Value::Null));
+    assert_eq!(told["targets"], json!(["influxdb", "mirror_1"]));
+    let by = json!({"decided": "measurement", "by": "unit_of_measurement"});
+    assert!(told["explanation"].as_array().unwrap().contains(&by), "{told}");
+    let hidden = service.get("/api/preview?entity_id=sensor.hidden_oven").json();
+    assert_eq!((&hidden["line"], &hidden["filtered"]), (&Value::Null, &json!("not_included")));
+
+    for (query, status, words) in [
+        ("?entity_id=sensor.ovn", 404, "did you mean sensor.oven"),
+        ("?entity_id=oven", 400, "an entity id needs a domain"),
+        ("", 400, "/api/preview?entity_id=sensor.kitchen"),
+    ] {
+        let answer = service.get(&format!("/api/preview{query}"));
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!(answer.json()["error"].as_str().unwrap().contains(words), "{answer:?}");
+    }
+    let state = json!({"entity_id": "light.new", "state": "on", "last_updated": "2026-02-14T18:30:05+00:00"});
+    let answer = service.post("/api/preview", &state.to_string());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let line = "light.new,domain=light,entity_id=new state=\"on\",value=1 1771093805000000000";
+    assert_eq!(answer.json()["line"], line);
+    assert_eq!(service.post("/api/preview", "{}").status, 400);
+    assert_eq!(service.post("/api/preview", &"x".repeat((1 << 20) + 1)).status, 413);
+    let answer = service.ask("DELETE", "/api/preview", &[]);
+    assert_eq!((answer.status, &*answer.headers["allow"]), (405, "GET, HEAD, POST"));
+
+    assert_eq!(service.metric("events_received_total"), before, "nothing came in by asking");
+    world.home.turn(|knobs| knobs.token = Secret::new("another"));
+    let answer = service.get("/api/preview?entity_id=sensor.oven");
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.body.contains("does not accept the token"), "{answer:?}");
+    service.stop();
+}
+
+#[test]
+fn without_a_home_a_preview_needs_a_state() {
+    let service = Service::start_with(None, &[]);
+    let answer = service.get("/api/preview?entity_id=sensor.oven");
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.body.contains("set `home_assistant.url`"), "{answer:?}");
+    assert_eq!(service.post("/api/preview", r#"{"entity_id":"a.b","state":"1"}"#).status, 200);
+    service.stop();
+}
+
+#[test]
+fn the_rules_that_are_in_force_can_be_asked_for() {
+    let service = Service::start(&json!({"events": ["zha_event"]}));
+    let rules = service.get("/api/rules").json();
+    assert_eq!((&rules["events"], &rules["rules"], &rules["topics"]), (&json!(["zha_event"]), &json!([]), &json!([])));
+    for path in service.get("/").json()["paths"].as_array().unwrap() {
+        let status = service.get(path.as_str().unwrap()).status;
+        assert_ne!(status, 404, "{path} is named and not there");
     }
     service.stop();
 }

@@ -7,6 +7,7 @@
 //! Every event handed over is counted as received, exactly once. What arrives between two sessions is not seen here.
 
 mod conversation;
+pub mod present;
 pub mod protocol;
 pub mod retry;
 pub mod session;
