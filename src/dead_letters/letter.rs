@@ -213,6 +213,7 @@ mod tests {
         };
         let letter = DeadLetter::of_event(event, "1-1".into(), Timestamp::from_micros(2));
         assert!(!letter.has_line());
+        assert_eq!((letter.rule.as_deref(), &*letter.reason), (Some("Power in kW"), "wrong_type"));
         let text = serde_json::to_string(&letter).unwrap();
         assert!(!text.contains("\"line\"") && !text.contains("\"batch\""), "{text}");
         assert!(text.contains(r#""target":"-","reason":"wrong_type""#), "{text}");
