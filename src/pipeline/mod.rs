@@ -286,6 +286,9 @@ impl Outcome {
 }
 
 #[cfg(test)]
+mod story;
+
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 

@@ -192,3 +192,136 @@ fn refuse(event: RefusedEvent, board: &Board, keeper: &Sender<RefusedEvent>) {
     // It is counted either way.
     let _ = keeper.try_send(event);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::{NonZeroU64, NonZeroUsize};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use tempfile::TempDir;
+    use tokio::sync::{mpsc, watch};
+
+    use super::run;
+    use crate::model::entity::EntityId;
+    use crate::model::event::{Arrival, Event, Source, StateChange};
+    use crate::model::fate::{Filtered, Refused};
+    use crate::model::refused::RefusedEvent;
+    use crate::model::time::Timestamp;
+    use crate::rules::{Actions, FieldActions, FieldType, Rule, Rules, Selection};
+    use crate::runtime::clock;
+    use crate::spool::shared::Shared;
+    use crate::spool::{Bounds, Durability};
+    use crate::status::board::Board;
+    use crate::status::snapshot::Snapshot;
+
+    /// A pipeline with one rule, and all around it.
+    struct Bench {
+        _folder: TempDir,
+        board: Arc<Board>,
+        spool: Shared,
+        rules: watch::Sender<Arc<Rules>>,
+    }
+
+    impl Bench {
+        fn new(actions: Actions) -> Self {
+            let folder = TempDir::new().unwrap();
+            let board = Arc::new(Board::new(Instant::now(), Timestamp::from_micros(0)));
+            let bounds = Bounds {
+                memory_bytes: NonZeroUsize::new(1 << 20).unwrap(),
+                disk_bytes: NonZeroU64::new(16 << 20).unwrap(),
+                durability: Durability::Balanced,
+                age: Duration::from_secs(5),
+            };
+            let spool = Shared::open(folder.path(), bounds, &["influxdb"], Arc::clone(&board)).unwrap();
+            Self { _folder: folder, board, spool, rules: watch::channel(one(actions)).0 }
+        }
+
+        fn seen(&self) -> Snapshot {
+            self.board.snapshot(Instant::now(), clock::now())
+        }
+
+        /// Hands these in and waits until the pipeline has ended. Returns what it refused.
+        async fn run(&self, states: &[&str]) -> Vec<RefusedEvent> {
+            let (events, arriving) = mpsc::channel(8);
+            let (keeper, mut refused) = mpsc::channel(8);
+            let start = clock::now().as_micros();
+            let change = |(at, state): (usize, &&str)| {
+                Event::Changed(StateChange {
+                    entity: EntityId::parse("sensor.a").unwrap(),
+                    state: Arc::from(*state),
+                    attributes: Arc::default(),
+                    last_updated: Timestamp::from_micros(start + i64::try_from(at).unwrap()),
+                    context: None,
+                })
+            };
+            let changes: Vec<_> = states.iter().enumerate().map(change).collect();
+            self.board.arrivals.received.add(Source::HomeAssistant, changes.len() as u64);
+            events.send(Arrival::Events(changes)).await.unwrap();
+            drop(events);
+            run(self.rules.subscribe(), arriving, self.spool.clone(), keeper, Arc::clone(&self.board)).await;
+            let mut all = Vec::new();
+            while let Some(event) = refused.recv().await {
+                all.push(event);
+            }
+            all
+        }
+    }
+
+    fn one(actions: Actions) -> Arc<Rules> {
+        let selection = Selection { entity_globs: vec!["sensor.*".into(), "none.*".into()], ..Selection::default() };
+        Arc::new(Rules { rules: vec![Rule { name: "r".into(), selection, actions }], ..Rules::default() })
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_written_at_the_stop_and_the_books_balance() {
+        let bench = Bench::new(Actions { throttle: Some(Duration::from_hours(1)), ..Actions::default() });
+        assert!(bench.run(&["1", "2", "3"]).await.is_empty());
+        let seen = bench.seen();
+        assert_eq!((seen.targets[0].books.held, seen.arrivals.waiting), (2, 0));
+        assert_eq!(bench.board.arrivals.filtered.of(Filtered::Throttled), 1);
+        assert_eq!(seen.unaccounted(&seen.targets[0]), 0);
+        assert_eq!(seen.unmatched, ["r: `none.*` in `entity_globs` matches no entity"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_counted_and_handed_on() {
+        let whole = FieldActions { cast: Some(FieldType::Integer), ..FieldActions::default() };
+        let bench = Bench::new(Actions { fields: Some(vec![("state".into(), whole)]), ..Actions::default() });
+        let refused = bench.run(&["1", "heat"]).await;
+        let told: Vec<_> = refused.iter().map(|event| (event.name(), event.reason, event.rule.as_deref())).collect();
+        assert_eq!(told, [("sensor.a", Refused::WrongType, Some("r"))]);
+        let seen = bench.seen();
+        assert_eq!((seen.targets[0].books.held, seen.unaccounted(&seen.targets[0])), (1, 0));
+    }
+
+    /// Time really passes: the pipeline looks at the wall clock.
+    #[tokio::test]
+    async fn what_is_due_is_written_without_anything_coming_in() {
+        let bench = Bench::new(Actions { heartbeat: Some(Duration::from_millis(50)), ..Actions::default() });
+        bench.board.home_assistant.connected("", clock::now());
+        let (events, arriving) = mpsc::channel(8);
+        let (keeper, _refused) = mpsc::channel(8);
+        let work = run(bench.rules.subscribe(), arriving, bench.spool.clone(), keeper, Arc::clone(&bench.board));
+        let story = async {
+            let change = StateChange {
+                entity: EntityId::parse("sensor.a").unwrap(),
+                state: "1".into(),
+                attributes: Arc::default(),
+                last_updated: clock::now(),
+                context: None,
+            };
+            bench.board.arrivals.received.add(Source::HomeAssistant, 1);
+            events.send(Arrival::Events(vec![Event::Changed(change)])).await.unwrap();
+            while bench.seen().targets[0].books.held < 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            bench.rules.send_replace(one(Actions { drop: Some(true), ..Actions::default() }));
+            drop(events);
+        };
+        tokio::join!(work, story);
+        let seen = bench.seen();
+        assert!(bench.board.arrivals.received.of(Source::Heartbeat) >= 2);
+        assert_eq!(seen.unaccounted(&seen.targets[0]), 0);
+    }
+}

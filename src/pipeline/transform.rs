@@ -285,9 +285,7 @@ mod tests {
     fn a_number_is_cast_or_refused() {
         let cast = |kind| FieldActions { cast: Some(kind), ..FieldActions::default() };
         check(cast(FieldType::Float), 1.0, &Ok(Made::Float(1.0)));
-        for (number, expected) in
-            [(2.4, 2), (2.5, 3), (-2.5, -3), (-9.3e18_f64.clamp(-9.2e18, 0.0), -9_200_000_000_000_000_000)]
-        {
+        for (number, expected) in [(2.4, 2), (2.5, 3), (-2.5, -3), (-9.2e18, -9_200_000_000_000_000_000)] {
             check(cast(FieldType::Integer), number, &Ok(Made::Integer(expected)));
         }
         check(cast(FieldType::Integer), 9_223_372_036_854_775_808.0, &Err(Refused::WrongType));

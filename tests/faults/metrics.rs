@@ -71,6 +71,7 @@ impl Metrics {
                 - all("events_filtered_total")
                 - all("points_duplicate_suppressed_total")
                 - all("points_refused_total")
+                - all("events_waiting")
                 + of("points_recovered_total"),
             written: of("points_written_total"),
             waiting: of("wal_records"),

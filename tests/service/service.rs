@@ -244,7 +244,8 @@ impl Service {
         let points = count("events_received_total")
             - count("events_filtered_total")
             - count("points_duplicate_suppressed_total")
-            - count("points_refused_total");
+            - count("points_refused_total")
+            - count("events_waiting");
         let names = page.lines().filter_map(|line| {
             line.strip_prefix("ha_ingest_points_written_total{target=\"")?.split('"').next().map(str::to_owned)
         });
