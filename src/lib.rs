@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! options.json, environment -> config -> app
+//! MQTT broker ----> ingest::mqtt --\
 //! Home Assistant -> ingest::hass --[events]--> pipeline -> line --[records]--> spool ==> deliver -> influx -> InfluxDB
 //!                                                              one reader for each target \-> dead_letters
 //! every part -> status (one snapshot) -> web (health, readiness, metrics)
@@ -14,6 +15,7 @@
 //! 1. [`config`]: what the user typed becomes settings, or every fault at once.
 //! 2. [`model`]: the values that all parts share - entities, events, points, times, and the fates of an event.
 //! 3. [`ingest::hass`]: one WebSocket session after the other; frames become events.
+//!    [`ingest::mqtt`]: messages of a broker, which hears of each when it is safe. [`supervisor`] knows the broker.
 //! 4. [`pipeline`]: which events, under what names; an event becomes a point, or is filtered with a reason.
 //! 5. [`mod@line`]: a point becomes one line that every database reads the same way, or is refused with a reason.
 //! 6. [`spool`]: lines wait here, as bytes, until each target has them: in memory, and behind that on disk.
@@ -30,7 +32,7 @@
 //!
 //! # The rules
 //!
-//! - **Who decides does not act.** Deciders (`session`, `protocol`, `states`, `filter`, `schema`, `encode`, `ledger`,
+//! - **Who decides does not act.** Deciders (`session`, `protocol`, `states`, `subscriptions`, `receipts`, `filter`, `schema`, `encode`, `ledger`,
 //!   `breaker`, `verdict`, `isolate`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
 //!   around them obey.
 //! - **Every event has one fate at each target** ([`model::fate`]): stored, held, filtered, a duplicate, refused, set
@@ -68,4 +70,5 @@ pub mod rules;
 pub mod runtime;
 pub mod spool;
 pub mod status;
+pub mod supervisor;
 pub mod web;

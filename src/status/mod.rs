@@ -2,4 +2,5 @@
 //! writes to. It does not know how it is shown.
 
 pub mod board;
+pub mod mqtt;
 pub mod snapshot;

@@ -120,7 +120,7 @@ install_mosquitto() {
     for package in "$scratch"/*.deb; do
         dpkg-deb -x "$package" "$scratch/files"
     done
-    mv "$scratch/files/usr/sbin/mosquitto" "$scratch"/files/usr/bin/mosquitto_{pub,sub} "$place/bin/"
+    mv "$scratch/files/usr/sbin/mosquitto" "$scratch"/files/usr/bin/mosquitto_{pub,sub,passwd} "$place/bin/"
     find "$scratch/files" -name 'lib*.so.*' -exec mv -t "$place/lib" {} +
     rm -rf "$scratch"
     if LD_LIBRARY_PATH=$place/lib ldd "$place/bin/mosquitto" "$place/bin/mosquitto_pub" | grep -q 'not found'; then
