@@ -14,8 +14,8 @@ use super::process::{Process, free_address, wait_until};
 
 const SETTINGS: &str = "mosquitto.conf";
 
-/// Keeps everything on disk at each change.
-pub(crate) const PERSISTENT: &str = "persistence true\nautosave_on_changes true\nautosave_interval 1";
+/// Keeps on disk what it has at its end.
+pub(crate) const PERSISTENT: &str = "persistence true";
 
 pub(crate) struct Mosquitto {
     pub(crate) address: SocketAddr,
@@ -36,7 +36,7 @@ impl Mosquitto {
         let address = free_address();
         // As root it would become somebody who may not read the folder.
         let settings = format!(
-            "user root\nlistener {} {}\npersistence_location {}/\nmax_queued_messages 0\nlog_type all\n{}{options}\n",
+            "user root\nlistener {} {}\npersistence_location {}/\nmax_queued_messages 0\nlog_dest stderr\n{}{options}\n",
             address.port(),
             address.ip(),
             data.path().display(),
@@ -45,6 +45,14 @@ impl Mosquitto {
         fs::write(data.path().join(SETTINGS), settings).unwrap();
         let process = run(&program, data.path(), address);
         Some(Self { address, process, program, data })
+    }
+
+    /// Brings to its disk what it has in memory.
+    pub(crate) fn save(&mut self) {
+        let file = self.data.path().join("mosquitto.db");
+        let _ = fs::remove_file(&file);
+        self.process.signal("USR1");
+        wait_until("mosquitto has saved", Duration::from_secs(10), || file.exists().then_some(()));
     }
 
     /// SIGKILL.
@@ -72,7 +80,8 @@ impl Mosquitto {
 
     /// One message with this payload.
     pub(crate) fn publish_with(&self, options: &[&str], payload: &[u8]) {
-        self.publish_stream(&[&["-s"], options].concat(), payload);
+        let from = if payload.is_empty() { "-n" } else { "-s" };
+        self.publish_stream(&[&[from], options].concat(), payload);
     }
 
     /// One message for each line.

@@ -178,6 +178,8 @@ pub(super) fn explain(err: &ConnectionError, place: &str) -> ConnectError {
         ConnectionError::MqttState(StateError::ConnectionAborted) => ConnectError::Closed { place },
         ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::Io(err))) => match err.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => ConnectError::Closed { place },
+            // The end came in the middle of what would be a packet.
+            io::ErrorKind::Other => ConnectError::NotABroker { place, reason: err.to_string() },
             _ => ConnectError::Unreachable { place, reason: err.to_string() },
         },
         ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::InvalidConnectReturnCode(1))) => {

@@ -372,6 +372,8 @@ impl<'a> Conversation<'a> {
         };
         let mut wish = Filter::new(filter.as_str(), QoS::AtLeastOnce);
         wish.retain_forward_rule = rule;
+        // What we say ourselves is no news.
+        wish.nolocal = true;
         let id = usize::try_from(identifier(filter)).ok();
         let properties = SubscribeProperties { id, user_properties: Vec::new() };
         self.client.try_subscribe_many_with_properties([wish], properties).is_ok()

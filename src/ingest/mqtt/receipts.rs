@@ -163,7 +163,7 @@ mod tests {
         for (packet, receipt) in [(7, 1), (3, 2), (9, 3)] {
             assert_eq!(take(&mut receipts, packet, false, "on"), Taken::New(receipt));
         }
-        assert_eq!(acknowledge(&mut receipts, 0), []);
+        assert_eq!(acknowledge(&mut receipts, 0), [] as [u16; 0]);
         assert_eq!(acknowledge(&mut receipts, 2), [7, 3]);
         assert_eq!(receipts.unacknowledged(), 1);
         assert_eq!(acknowledge(&mut receipts, 10), [9]);
