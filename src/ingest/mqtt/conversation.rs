@@ -91,8 +91,6 @@ pub(super) struct Conversation<'a> {
     wanted: Wanted,
     to_ask: VecDeque<Asked>,
     asked: Option<Asked>,
-    /// Acknowledgements that the library has and did not send yet.
-    queued: usize,
     connected_since: Option<Instant>,
     pinged: Option<Instant>,
     batch: Vec<Event>,
@@ -125,7 +123,6 @@ impl<'a> Conversation<'a> {
             wanted,
             to_ask: VecDeque::new(),
             asked: None,
-            queued: 0,
             connected_since: None,
             pinged: None,
             batch: Vec::new(),
@@ -219,7 +216,7 @@ impl<'a> Conversation<'a> {
         let packet = match heard {
             Ok(Heard::Incoming(packet)) => packet,
             Ok(Heard::Outgoing(Outgoing::PubAck(_))) => {
-                self.queued = self.queued.saturating_sub(1);
+                self.memory.receipts.acknowledged();
                 return None;
             }
             Ok(Heard::Outgoing(Outgoing::PingReq)) => {
@@ -311,15 +308,14 @@ impl<'a> Conversation<'a> {
     fn acknowledge(&mut self) {
         let safe = *self.ends.safe.borrow_and_update();
         let mut publish = Publish::new("", QoS::AtLeastOnce, Bytes::new(), None);
-        while self.queued < ACKNOWLEDGEMENTS_AT_ONCE
+        while self.memory.receipts.on_their_way() < ACKNOWLEDGEMENTS_AT_ONCE
             && let Some(packet) = self.memory.receipts.due(safe)
         {
             publish.pkid = packet;
             if self.client.try_ack(&publish).is_err() {
                 break;
             }
-            self.queued += 1;
-            self.memory.receipts.acknowledged();
+            self.memory.receipts.acknowledge();
         }
         self.ends.board.mqtt.unacknowledged.set(self.memory.receipts.unacknowledged() as u64);
     }
@@ -420,7 +416,7 @@ impl<'a> Conversation<'a> {
             let settled = async {
                 loop {
                     self.acknowledge();
-                    if self.memory.receipts.unacknowledged() == 0 && self.queued == 0 {
+                    if self.memory.receipts.unacknowledged() == 0 {
                         return;
                     }
                     tokio::select! {

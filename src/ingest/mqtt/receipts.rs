@@ -37,6 +37,8 @@ pub struct Receipts {
     last_receipt: u64,
     /// In the order in which they came in this connection.
     open: VecDeque<Open>,
+    /// So many of them, from the first, have an acknowledgement that is on its way to the connection.
+    on_their_way: usize,
     /// Of earlier connections, and not yet sent again.
     earlier: VecDeque<Open>,
     last: Option<Last>,
@@ -60,6 +62,7 @@ struct Last {
 impl Receipts {
     /// A connection has begun. Without a session the broker has forgotten what it sent, and its packet numbers.
     pub fn connected(&mut self, session_is_present: bool) {
+        self.on_their_way = 0;
         if session_is_present {
             self.earlier.append(&mut self.open);
         } else {
@@ -110,14 +113,28 @@ impl Receipts {
         })
     }
 
-    /// The packet that is to be acknowledged next, if all up to the receipt `safe` is. Then [`Self::acknowledged`].
+    /// The packet that is to be acknowledged next, if all up to the receipt `safe` is. Then [`Self::acknowledge`].
     #[must_use]
     pub fn due(&self, safe: u64) -> Option<u16> {
-        self.open.front().filter(|open| open.receipt <= safe).map(|open| open.packet)
+        self.open.get(self.on_their_way).filter(|open| open.receipt <= safe).map(|open| open.packet)
     }
 
+    /// The one that is due is on its way to the connection. Then [`Self::acknowledged`], or the connection ends first.
+    pub fn acknowledge(&mut self) {
+        self.on_their_way += 1;
+    }
+
+    /// The oldest one that was on its way was sent.
     pub fn acknowledged(&mut self) {
-        self.open.pop_front();
+        if self.on_their_way > 0 {
+            self.on_their_way -= 1;
+            self.open.pop_front();
+        }
+    }
+
+    #[must_use]
+    pub fn on_their_way(&self) -> usize {
+        self.on_their_way
     }
 
     /// Messages of this connection that the broker waits to hear of.
@@ -151,6 +168,7 @@ mod tests {
     fn acknowledge(receipts: &mut Receipts, safe: u64) -> Vec<u16> {
         std::iter::from_fn(|| {
             let packet = receipts.due(safe)?;
+            receipts.acknowledge();
             receipts.acknowledged();
             Some(packet)
         })
@@ -190,6 +208,24 @@ mod tests {
         assert_eq!(take(&mut receipts, 3, false, "on"), Taken::New(3));
         assert_eq!(acknowledge(&mut receipts, 2), [1, 2]);
         assert_eq!(acknowledge(&mut receipts, 3), [3]);
+    }
+
+    #[test]
+    fn an_acknowledgement_that_did_not_leave_is_owed_again() {
+        let mut receipts = Receipts::default();
+        for packet in [1, 2, 3] {
+            take(&mut receipts, packet, false, "on");
+        }
+        assert_eq!(receipts.due(3), Some(1));
+        receipts.acknowledge();
+        assert_eq!((receipts.due(3), receipts.on_their_way(), receipts.unacknowledged()), (Some(2), 1, 3));
+        receipts.acknowledge();
+        receipts.acknowledged();
+        assert_eq!((receipts.on_their_way(), receipts.unacknowledged()), (1, 2));
+        receipts.connected(true);
+        assert_eq!(take(&mut receipts, 2, true, "on"), Taken::Redelivered);
+        assert_eq!(take(&mut receipts, 3, true, "on"), Taken::Redelivered);
+        assert_eq!(acknowledge(&mut receipts, 3), [2, 3]);
     }
 
     #[test]

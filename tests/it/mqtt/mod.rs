@@ -106,6 +106,8 @@ async fn what_is_sent_while_we_are_away_waits_through_a_restart_of_the_broker() 
     let mut listener = Listener::ready(broker(&mosquitto), &data, ALL).await;
     assert_eq!(listener.payloads(5).await, ["0", "1", "2", "3", "4"]);
     listener.safe.send_replace(5);
+    listener.until("all are acknowledged", |seen| seen.mqtt.unacknowledged == 0).await;
+    sleep(A_MOMENT).await;
     mosquitto.stop();
     listener.until("the loss is noticed", |seen| seen.mqtt.link.state == LinkState::Failing).await;
     mosquitto.start_again();
