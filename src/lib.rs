@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! options.json, environment -> config -> app; rules.yaml -> rules -> app
+//! MQTT broker ----> ingest::mqtt --\
 //! Home Assistant -> ingest::hass --[events]--> pipeline -> line --[records]--> spool ==> deliver -> influx -> InfluxDB
 //!                                                              one reader for each target \-> dead_letters
 //! every part -> status (one snapshot) -> web (health, readiness, metrics)
@@ -15,6 +16,7 @@
 //!    [`rules`]: what the options and `rules.yaml` say together, or every fault of the file with its line.
 //! 2. [`model`]: the values that all parts share - entities, events, points, times, and the fates of an event.
 //! 3. [`ingest::hass`]: one WebSocket session after the other; frames become events.
+//!    [`ingest::mqtt`]: messages of a broker, which hears of each when it is safe. [`supervisor`] knows the broker.
 //! 4. [`pipeline`]: which events, under what names; an event becomes a point, or is filtered with a reason.
 //!    [`places_file`]: where entities were, on disk, so that points of the past keep the tags they had.
 //! 5. [`mod@line`]: a point becomes one line that every database reads the same way, or is refused with a reason.
@@ -33,8 +35,9 @@
 //!
 //! # The rules
 //!
-//! - **Who decides does not act.** Deciders (`rules`, `session`, `reload`, `protocol`, `states`, `registry`, `filter`, `places`, `fired`, `schema`, `encode`, `ledger`,
-//!   `breaker`, `verdict`, `isolate`, `allowance`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
+//! - **Who decides does not act.** Deciders (`rules`, `session`, `reload`, `protocol`, `states`, `registry`, `subscriptions`,
+//!   `receipts`, `filter`, `mqtt`, `twice`, `places`, `fired`, `schema`, `encode`, `ledger`, `breaker`, `verdict`, `isolate`,
+//!   `allowance`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
 //!   around them obey.
 //! - **Every event has one fate at each target** ([`model::fate`]): stored, held, filtered, a duplicate, refused, set
 //!   aside, expired or dropped, with the reason. [`status::snapshot::Snapshot::unaccounted`] adds them up.
@@ -73,4 +76,5 @@ pub mod rules;
 pub mod runtime;
 pub mod spool;
 pub mod status;
+pub mod supervisor;
 pub mod web;

@@ -57,6 +57,8 @@ const DECIDERS: &[&str] = &[
     "src/ingest/hass/session.rs",
     "src/ingest/hass/states.rs",
     "src/pipeline/entity.rs",
+    "src/ingest/mqtt/receipts.rs",
+    "src/ingest/mqtt/subscriptions.rs",
     "src/pipeline/filter.rs",
     "src/pipeline/fired.rs",
     "src/pipeline/places.rs",
@@ -205,6 +207,14 @@ fn rules_are_what_was_typed() {
     let others = others.map(|part| format!("crate::{part}"));
     let why = "rules are options and a file, checked; others work by them";
     check(&["src/rules"], &others.each_ref().map(String::as_str), why);
+}
+
+#[test]
+fn the_supervisor_is_asked_and_knows_nobody_who_asks() {
+    for file in files("src/supervisor", "rs") {
+        let text = program(&file).replace("crate::config::", "");
+        assert!(!text.contains("crate::"), "{} knows more than the settings", file.display());
+    }
 }
 
 #[test]

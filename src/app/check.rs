@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{Exit, rules};
-use crate::config::settings::{HomeAssistant, NamedTarget, Settings, Target};
+use crate::config::settings::{self, HomeAssistant, NamedTarget, Settings, Target};
 use crate::influx::in_options_of;
 use crate::influx::probe::{self, About};
-use crate::ingest::hass;
+use crate::ingest::{hass, mqtt};
 
-/// How long Home Assistant may take to introduce itself.
+/// How long Home Assistant and the MQTT broker may take to introduce themselves.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One line of the answer.
@@ -24,6 +24,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
     let (rules_are_right, of_rules) = of_rules(settings);
     rows.extend(of_rules);
     rows.push(home_assistant(settings.home_assistant.as_ref()).await);
+    rows.extend(mqtt(settings.mqtt.as_ref()).await);
     rows.extend(targets(settings).await);
     for row in &rows {
         println!("{}  {:<24} {}", if row.good { "ok    " } else { "FAILED" }, row.about, row.words);
@@ -56,6 +57,15 @@ async fn home_assistant(settings: Option<&HomeAssistant>) -> Row {
         Ok(found) => Row { good: true, about, words: format!("Home Assistant {} accepts the token", found.version) },
         Err(err) => Row { good: false, about, words: err.to_string() },
     }
+}
+
+async fn mqtt(settings: Option<&settings::Mqtt>) -> Option<Row> {
+    let (good, words) = match mqtt::probe(settings?, PATIENCE).await {
+        Ok(mqtt::Probe::Welcome { place }) => (true, format!("the broker at {place} takes us in")),
+        Ok(mqtt::Probe::NoBroker) => (true, "no broker is installed; topics in rules.yaml would need one".to_owned()),
+        Err(err) => (false, err.to_string()),
+    };
+    Some(Row { good, about: "mqtt".to_owned(), words })
 }
 
 async fn targets(settings: &Settings) -> Vec<Row> {

@@ -17,7 +17,7 @@ use super::rules;
 use crate::config::settings::{self, Settings};
 use crate::dead_letters::{self, Store};
 use crate::influx::Target;
-use crate::ingest::hass;
+use crate::ingest::{hass, mqtt};
 use crate::runtime::clock;
 use crate::runtime::group::{self, Group};
 use crate::runtime::repeats::{Repeats, Worth};
@@ -158,6 +158,15 @@ pub(super) async fn run(
             warn!("no Home Assistant to listen to: set `home_assistant.url` and `home_assistant.token`");
             board.home_assistant.not_configured("set `home_assistant.url` and `home_assistant.token`", clock::now());
         }
+    }
+
+    match settings.mqtt {
+        Some(broker) => {
+            let (safe, data_dir) = (spool.safe_marks(), settings.place.data_dir.clone());
+            let (rules, events, board) = (rules.clone(), events.clone(), Arc::clone(&board));
+            inputs.spawn("mqtt", |stop| mqtt::run(broker, data_dir, rules, safe, events, board, stop));
+        }
+        None => board.mqtt.link.not_configured("set `mqtt.host`", clock::now()),
     }
 
     // In the order in which data flows, which is the order of the stop.

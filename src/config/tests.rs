@@ -1,6 +1,7 @@
 //! The whole way, from what was typed to settings or faults, on a machine that is made up.
 
 mod mirrors;
+mod mqtt;
 
 use std::io;
 use std::path::Path;

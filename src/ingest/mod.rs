@@ -1,3 +1,4 @@
 //! Where events come from.
 
 pub mod hass;
+pub mod mqtt;

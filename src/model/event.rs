@@ -79,6 +79,11 @@ pub struct Message {
     pub receipt: u64,
 }
 
+impl Message {
+    /// No longer payload is looked at. Of one that is, the source may leave out what follows the first byte too many.
+    pub const MOST_PAYLOAD_BYTES: usize = 1 << 20;
+}
+
 /// A ULID: 26 ASCII characters, kept in place so that an event carries it without an allocation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContextId([u8; 26]);

@@ -3,7 +3,7 @@
 //! Ids below `safe_id` that a reader lacks are on the disk, but for those of [`Ledger::expired_ids`]. Ids from the first
 //! one in memory on are in memory. Both may be true of a record; one of them always is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,15 @@ pub(super) struct Ledger {
     retry_at: Option<Instant>,
     noted_at: Option<Instant>,
     degraded: bool,
+    marks: Marks,
+}
+
+/// Numbers that whoever appends gives to what it appended: when one of them is reached, all before it is safe.
+#[derive(Debug, Default)]
+struct Marks {
+    /// Where each stands: before the record with this id. Both grow.
+    waiting: VecDeque<(u64, u64)>,
+    reached: u64,
 }
 
 #[derive(Debug)]
@@ -78,6 +87,7 @@ impl Ledger {
             retry_at: None,
             noted_at: None,
             degraded: false,
+            marks: Marks::default(),
         }
     }
 
@@ -232,6 +242,26 @@ impl Ledger {
         let next_id = self.front.next_id();
         let lacked = self.readers.iter().map(|reader| reader.pending.first_from(from)).min();
         lacked.unwrap_or(next_id).min(next_id)..next_id
+    }
+
+    /// What was appended until now is before this mark. Marks only grow.
+    pub(super) fn mark(&mut self, mark: u64) {
+        let next_id = self.front.next_id();
+        match self.marks.waiting.back_mut() {
+            Some((_, last)) if mark <= *last => {}
+            Some((at, last)) if *at == next_id => *last = mark,
+            _ if mark > self.marks.reached => self.marks.waiting.push_back((next_id, mark)),
+            _ => {}
+        }
+    }
+
+    /// The last mark such that each record before it is on the disk, with every reader, or counted as lost.
+    pub(super) fn safe_mark(&mut self) -> u64 {
+        let safe_below = self.unsafe_ids().start;
+        while let Some((_, mark)) = self.marks.waiting.pop_front_if(|(at, _)| *at <= safe_below) {
+            self.marks.reached = mark;
+        }
+        self.marks.reached
     }
 
     /// What was on the disk until it had to make room there. It is in memory as long as there is room.

@@ -314,6 +314,17 @@ impl<S: Storage> Spool<S> {
         self.desk().ledger.reader(reader).watermark
     }
 
+    /// What was appended until now is before this mark. Marks only grow.
+    pub fn mark(&self, mark: u64) {
+        self.desk().ledger.mark(mark);
+    }
+
+    /// The last mark such that each record before it is on the disk, with every reader, or counted as lost. 0: none.
+    #[must_use]
+    pub fn safe_mark(&self) -> u64 {
+        self.desk().ledger.safe_mark()
+    }
+
     #[must_use]
     pub fn is_due(&self, now: Instant) -> bool {
         self.due_in(now).is_some_and(|wait| wait.is_zero())

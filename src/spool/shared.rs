@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,8 @@ struct Inner {
     board: Arc<Board>,
     /// Of the disk that takes records, by what it says.
     trouble: Mutex<Repeats<String>>,
+    /// The last mark that is safe.
+    safe: watch::Sender<u64>,
 }
 
 /// What is kept for one reader.
@@ -95,6 +97,7 @@ impl Shared {
             relieved: Notify::new(),
             gave_up: AtomicBool::new(false),
             trouble: Mutex::default(),
+            safe: watch::Sender::new(0),
             board,
         }));
         shared.0.board.spool.update(|spool| spool.limit_bytes = bounds.disk_bytes.get());
@@ -124,6 +127,21 @@ impl Shared {
             self.show(reader);
             desk.arrived.notify_one();
         }
+        // The oldest may have made room: what is given up waits no longer.
+        self.tell_marks();
+    }
+
+    /// What was appended until now is before this mark. Marks only grow, and nobody else gives them.
+    pub fn mark(&self, mark: u64) {
+        self.0.spool.mark(mark);
+        self.tell_marks();
+    }
+
+    /// The last mark such that each record before it is on the disk, in every target, set aside, or counted as lost. 0:
+    /// none. Told as soon as it is so.
+    #[must_use]
+    pub fn safe_marks(&self) -> watch::Receiver<u64> {
+        self.0.safe.subscribe()
     }
 
     /// Returns when there is room in memory for more, counting what the disk has as well as room; at once if the disk is no
@@ -174,6 +192,12 @@ impl Shared {
         most
     }
 
+    /// Two threads may tell at once: the later mark counts.
+    fn tell_marks(&self) {
+        let mark = self.0.spool.safe_mark();
+        self.0.safe.send_if_modified(|told| mark > std::mem::replace(told, mark.max(*told)));
+    }
+
     fn is_pressed(&self) -> bool {
         self.0.spool.at_risk_bytes() > self.0.memory_bytes / 2
     }
@@ -191,6 +215,7 @@ impl Shared {
         }
         self.show_disk();
         (0..inner.desks.len()).for_each(|reader| self.show(reader));
+        self.tell_marks();
         inner.gave_up.store(false, Relaxed);
         inner.relieved.notify_one();
     }
@@ -388,6 +413,7 @@ impl Reader {
             // Before what was lost by it: whoever sees that can see why.
             this.shared.show_disk();
             this.shared.show(this.reader);
+            this.shared.tell_marks();
             match &peeked.error {
                 Some(error) => this.desk().tell_unreadable(error),
                 None if !peeked.left_out && peeked.batch.is_some() => this.desk().tell_readable(),
@@ -408,6 +434,7 @@ impl Reader {
     pub fn release(&self, ids: RangeInclusive<u64>) -> Vec<Range<u64>> {
         let released = self.spool().release(self.reader, ids);
         self.shared.show(self.reader);
+        self.shared.tell_marks();
         self.shared.0.relieved.notify_one();
         released
     }
@@ -584,6 +611,28 @@ mod tests {
         let (spool, board) = open(&["influxdb", "mirror_1"], &["influxdb", "http://b"]);
         assert_eq!([0, 1].map(|at: usize| board.targets[at].books.held.get()), [3, 1]);
         assert_eq!(spool.reader(1).read_backlog(LIMITS).await.unwrap().unwrap().bytes(), b"c");
+    }
+
+    #[tokio::test]
+    async fn a_mark_is_told_when_every_target_has_what_is_before_it_or_the_disk() {
+        let folder = TempDir::new().unwrap();
+        let (spool, _) = open(&folder, MIB, Durability::Balanced);
+        let mut safe = spool.safe_marks();
+        spool.mark(3);
+        assert_eq!(*safe.borrow_and_update(), 3, "there is nothing before it");
+        spool.append([record(b"a"), record(b"b")]);
+        spool.mark(5);
+        spool.append([record(b"c")]);
+        spool.mark(7);
+        let _ = spool.reader(0).release(0..=2);
+        let _ = spool.reader(1).release(0..=0);
+        assert!(!safe.has_changed().unwrap(), "a mirror lacks one");
+        let _ = spool.reader(1).release(1..=1);
+        assert_eq!(*safe.borrow_and_update(), 5);
+        spool.on_disk(Spool::sync).await;
+        assert_eq!(*safe.borrow_and_update(), 7);
+        spool.mark(7);
+        assert!(!safe.has_changed().unwrap(), "nothing new");
     }
 
     #[tokio::test]

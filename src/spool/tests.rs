@@ -175,6 +175,8 @@ struct World {
     damaged: BTreeSet<u64>,
     seen: [Vec<u64>; 2],
     lost: [u64; 2],
+    /// The id that follows what was appended before each mark. A mark is the number of all records that ever came.
+    marks: BTreeMap<u64, u64>,
 }
 
 impl World {
@@ -195,6 +197,7 @@ impl World {
             damaged: BTreeSet::new(),
             seen: Default::default(),
             lost: [0; 2],
+            marks: BTreeMap::new(),
         }
     }
 
@@ -256,6 +259,19 @@ impl World {
             self.lacks.iter_mut().for_each(|lacks| assert!(lacks.insert(id)));
         }
         assert_eq!(self.next_id(), id + count as u64, "each record gets an id");
+        self.spool.mark(self.next_serial);
+        self.marks.insert(self.next_serial, self.next_id());
+    }
+
+    /// What is lacked, was said to be safe, and is not in memory alone because the disk had to give it up.
+    fn promised(&self) -> BTreeSet<u64> {
+        let below = self.marks.get(&self.spool.safe_mark()).copied().unwrap_or_default();
+        let expired = self.spool.desk().ledger.expired_ids();
+        self.all_lacked().into_iter().filter(|id| *id < below && !expired.contains(id)).collect()
+    }
+
+    fn all_marks_are_safe(&self) {
+        assert_eq!(self.spool.safe_mark(), self.marks.last_key_value().map_or(0, |(mark, _)| *mark));
     }
 
     fn sync(&mut self) {
@@ -264,6 +280,7 @@ impl World {
             // What was lost by that is not among it.
             self.compare();
             self.safe = self.all_on_disk();
+            self.all_marks_are_safe();
             assert!(!self.spool.is_due(self.now), "nothing is left to do");
         }
     }
@@ -318,6 +335,8 @@ impl World {
             self.compare();
             self.safe = self.all_on_disk();
         }
+        let mut must_be_there = self.promised();
+        must_be_there.extend(&self.safe);
         if let How::PowerCut(unsynced) = how {
             self.storage.cut_power(unsynced);
         }
@@ -332,7 +351,7 @@ impl World {
         for reader in 0..READERS.len() {
             let held = self.held_ids(reader);
             assert_eq!(recovered.readers[reader].records, held.len() as u64);
-            let lacked: BTreeSet<u64> = self.lacks[reader].intersection(&self.safe).copied().collect();
+            let lacked: BTreeSet<u64> = self.lacks[reader].intersection(&must_be_there).copied().collect();
             let gone: Vec<u64> = lacked.difference(&held).filter(|id| !self.damaged.contains(id)).copied().collect();
             assert_eq!(gone, [] as [u64; 0], "records were lost in {how:?} with {damage:?}, {recovered:?}");
             if closed && damage.is_empty() {
@@ -342,6 +361,7 @@ impl World {
             self.lacks[reader] = held;
         }
         self.safe = self.all_on_disk();
+        self.marks.clear();
         assert_eq!(self.memory_start(), self.next_id(), "all is on the disk");
     }
 
@@ -457,6 +477,7 @@ impl World {
                 self.compare();
             }
         }
+        self.all_marks_are_safe();
         self.spool.close(self.now).unwrap();
         let left: Vec<String> =
             self.storage.names().into_iter().filter(|name| segment::first_id_of(name).is_some()).collect();

@@ -10,6 +10,7 @@ use crate::model::event::Source;
 use crate::model::fate::{Dropped, Filtered, Reason, Refused, SetAside, Unreadable};
 use crate::model::time::Timestamp;
 
+use super::mqtt::MqttBoard;
 use super::rules::RulesBoard;
 use super::snapshot::{
     Arrivals, Backlog, Books, Circuit, Hass, Histogram, Link, LinkState, Snapshot, Spool, Target, Writes,
@@ -21,6 +22,7 @@ pub struct Board {
     stopping: AtomicBool,
     pub home_assistant: LinkBoard,
     pub hass: HassBoard,
+    pub mqtt: MqttBoard,
     pub arrivals: ArrivalsBoard,
     /// The first is the main one.
     pub targets: Vec<Arc<TargetBoard>>,
@@ -47,6 +49,7 @@ impl Board {
             stopping: AtomicBool::new(false),
             home_assistant: LinkBoard::new("home_assistant", now),
             hass: HassBoard::default(),
+            mqtt: MqttBoard::new(now),
             arrivals: ArrivalsBoard::default(),
             targets: targets.iter().map(|name| Arc::new(TargetBoard::new(name.as_ref(), now))).collect(),
             spool: SpoolBoard::default(),
@@ -93,6 +96,7 @@ impl Board {
             stopping: self.stopping.load(Relaxed),
             home_assistant: lock(&self.home_assistant.0).clone(),
             hass: self.hass.snapshot(),
+            mqtt: self.mqtt.snapshot(),
             targets,
             arrivals: self.arrivals.snapshot(),
             spool: lock(&self.spool.0).clone(),
@@ -196,7 +200,7 @@ impl<R: Reason> ByReason<R> {
 pub struct LinkBoard(Mutex<Link>);
 
 impl LinkBoard {
-    fn new(name: &str, now: Timestamp) -> Self {
+    pub(super) fn new(name: &str, now: Timestamp) -> Self {
         Self(Mutex::new(Link {
             name: name.into(),
             state: LinkState::Connecting,
@@ -242,6 +246,10 @@ impl LinkBoard {
 
     pub fn latency(&self, round_trip: Duration) {
         lock(&self.0).latency = Some(round_trip);
+    }
+
+    pub(super) fn snapshot(&self) -> Link {
+        lock(&self.0).clone()
     }
 
     #[must_use]

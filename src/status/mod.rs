@@ -2,5 +2,6 @@
 //! writes to. It does not know how it is shown.
 
 pub mod board;
+pub mod mqtt;
 pub mod rules;
 pub mod snapshot;

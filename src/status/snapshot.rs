@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::rules::Rules;
+use crate::model::event::Source;
+use crate::model::fate::Reason;
 use crate::model::time::Timestamp;
 
 #[derive(Debug, Clone)]
@@ -17,6 +19,7 @@ pub struct Snapshot {
     pub stopping: bool,
     pub home_assistant: Link,
     pub hass: Hass,
+    pub mqtt: Mqtt,
     pub arrivals: Arrivals,
     /// The first is the main one.
     pub targets: Vec<Target>,
@@ -83,6 +86,20 @@ pub struct Hass {
     pub last_event: Option<Timestamp>,
 }
 
+/// The MQTT broker, and what it sent. [`crate::status::mqtt::MqttBoard`] says what each number is.
+#[derive(Debug, Clone)]
+pub struct Mqtt {
+    pub link: Link,
+    pub sessions: u64,
+    pub messages: u64,
+    pub message_bytes: u64,
+    pub redelivered: u64,
+    pub copies: u64,
+    pub unacknowledged: u64,
+    pub topics: u64,
+    pub last_message: Option<Timestamp>,
+}
+
 /// What came in, and what of it became no point.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Arrivals {
@@ -103,6 +120,12 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
+    #[must_use]
+    pub fn received_from(&self, source: Source) -> u64 {
+        let of_source = self.received.iter().filter(|(name, _)| *name == source.label());
+        of_source.map(|(_, count)| count).sum()
+    }
+
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received.iter().map(|(_, count)| count).sum()

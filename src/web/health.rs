@@ -2,10 +2,12 @@
 //!
 //! - Live: the process can still recover by itself. Only a task that is stuck makes it not live, because then a restart
 //!   helps. No dependency matters here: restarting us repairs nobody else.
-//! - Ready: it can do its job now.
+//! - Ready: it can do its job now, which is to write what Home Assistant reports into the database. The MQTT broker is no
+//!   reason against it: what it holds back it sends later. It is among the dependencies.
 
 use serde::Serialize;
 
+use crate::model::event::Source;
 use crate::runtime::STUCK;
 use crate::status::snapshot::{Arrivals, Books, Circuit, Link, LinkState, Snapshot, Target};
 
@@ -113,7 +115,7 @@ struct Delivery {
 }
 
 pub(super) fn dependencies(seen: &Snapshot) -> Vec<Dependency> {
-    let mut all = vec![source(seen)];
+    let mut all = vec![home_assistant(seen), mqtt(seen)];
     all.extend(seen.targets.iter().map(|target| destination(seen, target)));
     all
 }
@@ -122,11 +124,17 @@ pub(super) fn dependency(seen: &Snapshot, name: &str) -> Option<Dependency> {
     dependencies(seen).into_iter().find(|known| &*known.name == name)
 }
 
-fn source(seen: &Snapshot) -> Dependency {
+fn home_assistant(seen: &Snapshot) -> Dependency {
     let hass = &seen.hass;
-    let received =
-        Throughput { total: seen.arrivals.received(), bytes: hass.frame_bytes, waiting_bytes: hass.waiting_bytes };
+    let total = seen.arrivals.received_from(Source::HomeAssistant);
+    let received = Throughput { total, bytes: hass.frame_bytes, waiting_bytes: hass.waiting_bytes };
     Dependency { arrivals: Some(seen.arrivals.clone()), ..describe(&seen.home_assistant, received) }
+}
+
+fn mqtt(seen: &Snapshot) -> Dependency {
+    let total = seen.arrivals.received_from(Source::Mqtt);
+    let received = Throughput { total, bytes: seen.mqtt.message_bytes, waiting_bytes: 0 };
+    describe(&seen.mqtt.link, received)
 }
 
 fn destination(seen: &Snapshot, target: &Target) -> Dependency {
@@ -166,10 +174,27 @@ fn describe(link: &Link, throughput: Throughput) -> Dependency {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::live;
+    use super::{dependency, live, ready};
+    use crate::model::event::Source;
     use crate::model::time::Timestamp;
     use crate::runtime::STUCK;
     use crate::status::board::Board;
+    use crate::status::snapshot::LinkState;
+
+    #[test]
+    fn a_broker_that_is_away_is_told_and_is_no_reason_not_to_be_ready() {
+        let board = Board::new(Instant::now(), Timestamp::from_micros(0));
+        board.home_assistant.connected("", Timestamp::from_micros(0));
+        board.targets[0].link.connected("", Timestamp::from_micros(0));
+        board.mqtt.link.failed("nothing listens at core-mosquitto:1883", Timestamp::from_micros(0));
+        board.arrivals.received.add(Source::Mqtt, 3);
+        let seen = board.snapshot(Instant::now(), Timestamp::from_micros(0));
+        assert!(ready(&seen).ready);
+        let mqtt = dependency(&seen, "mqtt").unwrap();
+        assert_eq!((mqtt.state, mqtt.throughput.total), (LinkState::Failing, 3));
+        assert!(mqtt.last_error.unwrap().error.contains("core-mosquitto"));
+        assert_eq!(dependency(&seen, "home_assistant").unwrap().throughput.total, 0);
+    }
 
     #[test]
     fn only_a_silent_task_makes_the_service_not_live() {

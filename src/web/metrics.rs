@@ -71,6 +71,7 @@ impl Collector for Exposition {
         out.gauge_with("build_info", "The version that is running", &version, 1.0)?;
         out.gauge("uptime_seconds", "Time since the start", seen.uptime.as_secs_f64())?;
         self.home_assistant(&mut out)?;
+        self.mqtt(&mut out)?;
         self.arrivals(&mut out)?;
         self.books(&mut out)?;
         self.waiting(&mut out)?;
@@ -95,6 +96,25 @@ impl Exposition {
         out.counter("ha_unknown_messages", "Messages of a kind that is not known", hass.unknown_messages)?;
         out.counters("ha_unreadable", "Pieces of frames that could not be read", "reason", &hass.unreadable)?;
         out.gauge("ha_last_event_timestamp_seconds", "When the newest event arrived", moment(hass.last_event))
+    }
+
+    fn mqtt(&self, out: &mut Out<'_>) -> fmt::Result {
+        let mqtt = &self.0.mqtt;
+        let connected = f64::from(mqtt.link.state == LinkState::Connected);
+        out.gauge("mqtt_connected", "Whether the MQTT broker's messages arrive (1) or not (0)", connected)?;
+        out.counter("mqtt_sessions", "Connections with the MQTT broker that were begun", mqtt.sessions)?;
+        out.counter("mqtt_failures", "Connections or attempts with the MQTT broker that failed", mqtt.link.failures)?;
+        out.gauge("mqtt_ping_seconds", "Round trip of the last ping to the MQTT broker", seconds(mqtt.link.latency))?;
+        out.gauge("mqtt_topic_filters", "Topic filters that the MQTT broker sends messages for", count(mqtt.topics))?;
+        out.counter("mqtt_messages", "MQTT messages received, with those that came again", mqtt.messages)?;
+        out.counter("mqtt_message_bytes", "Bytes of topics and payloads received", mqtt.message_bytes)?;
+        let help = "Messages that came again and had been handed over";
+        out.counter("mqtt_redelivered_messages", help, mqtt.redelivered)?;
+        let help = "Further copies of a message, for further topic filters that match it";
+        out.counter("mqtt_copied_messages", help, mqtt.copies)?;
+        let help = "Messages that the MQTT broker waits to hear of, because they are not safe yet";
+        out.gauge("mqtt_unacknowledged_messages", help, count(mqtt.unacknowledged))?;
+        out.gauge("mqtt_last_message_timestamp_seconds", "When the newest message arrived", moment(mqtt.last_message))
     }
 
     fn arrivals(&self, out: &mut Out<'_>) -> fmt::Result {

@@ -325,12 +325,12 @@ mod tests {
     #[tokio::test]
     async fn the_monitoring_listener_serves_nothing_else() {
         let board = board();
-        for path in ["/", "/health/dependencies", "/health/dependencies/influxdb"] {
+        for path in ["/", "/health/dependencies", "/health/dependencies/influxdb", "/health/dependencies/mqtt"] {
             assert_eq!(get(path, &board, Surface::Everything).await.0, 200, "{path}");
             assert_eq!(get(path, &board, Surface::Monitoring).await.0, 404, "{path}");
         }
         assert_eq!(get("/metrics", &board, Surface::Monitoring).await.0, 200);
-        assert_eq!(get("/health/dependencies/mqtt", &board, Surface::Everything).await.0, 404);
+        assert_eq!(get("/health/dependencies/mail", &board, Surface::Everything).await.0, 404);
     }
 
     #[tokio::test]

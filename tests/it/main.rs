@@ -1,4 +1,4 @@
-//! Everything that needs a real peer: Home Assistant, InfluxDB, VictoriaMetrics or Prometheus' own checker.
+//! Everything that needs a real peer: Home Assistant, InfluxDB, VictoriaMetrics, mosquitto or Prometheus' own checker.
 //!
 //! `make peers` puts them under `target/peers`; each is started on a free port of the loopback with its data in a
 //! folder that goes with it. A peer that is not there is one loud line, and the test that wanted it does nothing; with
@@ -14,6 +14,7 @@ mod ingestor;
 mod ledger;
 mod lines;
 mod metrics;
+mod mqtt;
 mod parity;
 mod peers;
 mod points;
@@ -23,6 +24,7 @@ mod registries;
 mod support {
     pub(crate) mod http;
     pub(crate) mod influxd;
+    pub(crate) mod mosquitto;
     pub(crate) mod nasty;
     pub(crate) mod peer;
     #[allow(dead_code, reason = "not every test binary needs all that it can do")]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #
-# Puts the real peers of our tests under target/peers: influxd, VictoriaMetrics and Prometheus from the
+# Puts the real peers of our tests under target/peers: influxd, VictoriaMetrics, Prometheus and mosquitto from the
 # distribution's own packages, unpacked and neither installed nor started; Home Assistant from PyPI, in a virtual
 # environment. Nothing outside target/peers changes, except apt's package lists where they are empty.
 #
@@ -84,6 +84,52 @@ from_package() { # PACKAGE TESTS PROGRAM...
     rm -rf "$scratch"
 }
 
+# mosquitto is written in C: the libraries that a plain system lacks go beside it, in mosquitto/lib. Whoever starts it sets
+# LD_LIBRARY_PATH to that folder.
+install_mosquitto() {
+    local tests=$1 place=$peers/mosquitto package scratch
+    local packages=(mosquitto mosquitto-clients) wanted=()
+    [ ! -f "$place/.complete" ] || return 0
+
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+        skip mosquitto "this machine has no apt to take the package from" "$tests"
+        return 0
+    fi
+    known_to_apt mosquitto || refresh_lists
+    if ! known_to_apt mosquitto || ! known_to_apt mosquitto-clients; then
+        skip mosquitto "this distribution has no such package" "$tests"
+        return 0
+    fi
+    # Every library that the two ask for by themselves; what each of these needs belongs to every system.
+    mapfile -t wanted < <(apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
+        --no-enhances "${packages[@]}" | sed -n 's/^ *|\{0,1\}Depends: \(lib[^ ]*\)$/\1/p' | grep -vx 'libc6' | sort -u)
+    packages+=("${wanted[@]}")
+
+    say "fetching mosquitto and ${#wanted[@]} libraries (3 MB)"
+    rm -rf "$place"
+    scratch=$(mktemp -d "$peers/.mosquitto.XXXXXX")
+    for package in "${packages[@]}"; do
+        known_to_apt "$package" || continue
+        if ! (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User=root "$package"); then
+            rm -rf "$scratch"
+            skip mosquitto "the download of $package failed" "$tests"
+            return 0
+        fi
+    done
+    mkdir -p "$place/bin" "$place/lib" "$scratch/files"
+    for package in "$scratch"/*.deb; do
+        dpkg-deb -x "$package" "$scratch/files"
+    done
+    mv "$scratch/files/usr/sbin/mosquitto" "$scratch"/files/usr/bin/mosquitto_{pub,sub,passwd} "$place/bin/"
+    find "$scratch/files" -name 'lib*.so.*' -exec mv -t "$place/lib" {} +
+    rm -rf "$scratch"
+    if LD_LIBRARY_PATH=$place/lib ldd "$place/bin/mosquitto" "$place/bin/mosquitto_pub" | grep -q 'not found'; then
+        skip mosquitto "libraries that it needs are not in its packages" "$tests"
+        return 0
+    fi
+    touch "$place/.complete"
+}
+
 # --- From PyPI ----------------------------------------------------------------------------------------------------
 
 # A name on PATH proves nothing: version managers put a stub there for versions that are not chosen.
@@ -132,6 +178,7 @@ started=$SECONDS
 from_package influxdb 'the stories with InfluxDB (parity among them)' influxd
 from_package victoria-metrics 'the stories with VictoriaMetrics' victoria-metrics
 from_package prometheus 'the checks of the metrics' promtool prometheus
+install_mosquitto 'the stories with an MQTT broker'
 install_home_assistant 'the stories with Home Assistant (parity among them)'
 
 if [ "$skipped" = 1 ] && [ -n "${CI:-}" ]; then

@@ -16,7 +16,7 @@ fn every_answer_carries_the_id_of_the_request_and_errors_are_json() {
         ("GET", "/ready", 503),
         ("GET", "/metrics", 200),
         ("GET", "/health/dependencies", 200),
-        ("GET", "/health/dependencies/mqtt", 404),
+        ("GET", "/health/dependencies/mail", 404),
         ("GET", "/nowhere", 404),
         ("GET", "/%00", 404),
         ("POST", "/health", 405),
@@ -44,7 +44,7 @@ fn each_dependency_says_what_it_is_and_how_it_is() {
     service.wait_until_ready();
     service.wait_until("everything is stored", |_| world.database.has(&world.expected()));
     let all = service.get("/health/dependencies").json();
-    assert_eq!(all.as_array().unwrap().len(), 2);
+    assert_eq!(all.as_array().unwrap().len(), 3);
     let home = service.get("/health/dependencies/home_assistant").json();
     assert_eq!((&home["state"], &home["connects"], &home["failures"]), (&"connected".into(), &1.into(), &0.into()));
     assert_eq!(home["throughput"]["total"], ENTITIES);
