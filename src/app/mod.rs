@@ -5,6 +5,7 @@ mod demo;
 mod greeting;
 mod healthcheck;
 mod lock;
+mod places;
 mod preview;
 mod refused_events;
 mod replay;

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::greeting;
 use super::lock::Lock;
+use super::places;
 use super::preview::panel::Panel;
 use super::refused_events;
 use super::rules;
@@ -144,8 +145,13 @@ pub(super) async fn run(
     }
 
     let mut shaping = Group::new("pipeline");
+    let (places_changed, places) = watch::channel(String::new());
+    let places_file = settings.place.data_dir.join(places::FILE);
+    let known = places::load(&places_file);
+    keeping.spawn("places", |stop| places::keep(places_file, places, Arc::clone(&board), stop));
     shaping.spawn("pipeline", |_| {
-        pipeline::task::run(rules.clone(), arriving, spool.clone(), refused, Arc::clone(&board))
+        let (rules, spool, board) = (rules.clone(), spool.clone(), Arc::clone(&board));
+        pipeline::task::run(rules, known, places_changed, arriving, spool, refused, board)
     });
 
     let mut inputs = Group::new("inputs");

@@ -2,3 +2,4 @@
 
 pub mod hass;
 pub mod mqtt;
+pub mod retry;

@@ -72,27 +72,43 @@ impl Desk {
         Self {
             treatments: Treatments::new(rules),
             schema: Schema::new(&rules.schema),
-            places: Places::default(),
+            places: Places::new(&rules.schema.registry_tags),
             agenda: Agenda::default(),
             generation: 1,
             held: 0,
         }
     }
 
-    pub(super) fn follow(&mut self, rules: &Rules) {
+    /// Returns whether other places are known of entities.
+    pub(super) fn follow(&mut self, rules: &Rules, now: Timestamp) -> bool {
         let registries = Arc::clone(self.treatments.registries());
+        self.places.follow(&rules.schema.registry_tags);
+        let moved = self.places.learn(&registries, now);
         self.treatments = Treatments::new(rules);
         // The generation is new in any case.
         let _ = self.treatments.learn(registries);
         self.schema = Schema::new(&rules.schema);
         self.generation += 1;
+        moved
     }
 
-    pub(super) fn learn(&mut self, registries: Arc<Registries>, now: Timestamp) {
-        self.places.learn(&registries, now);
+    /// Returns whether other places are known of entities.
+    pub(super) fn learn(&mut self, registries: Arc<Registries>, now: Timestamp) -> bool {
+        let moved = self.places.learn(&registries, now);
         if self.treatments.learn(registries) {
             self.generation += 1;
         }
+        moved
+    }
+
+    pub(super) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Takes what an earlier run knew in the place of nothing.
+    pub(super) fn recall(&mut self, mut places: Places, rules: &Rules) {
+        places.follow(&rules.schema.registry_tags);
+        self.places = places;
     }
 
     /// The tags that every point gets.

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use self::entity::{Desk, Known, Outcome, Teller};
 use self::mqtt::{Messages, Reading, Settled};
+use self::places::Places;
 use self::treatment::Decision;
 use crate::model::entity::EntityId;
 use crate::model::event::{ContextId, Event, Fired, Message, Source, StateChange};
@@ -115,23 +116,36 @@ impl Pipeline {
         }
     }
 
-    /// Other rules apply from now on, also to what waits.
-    pub fn follow(&mut self, rules: &Arc<Rules>) {
+    /// Takes the places that an earlier run knew.
+    #[must_use]
+    pub fn with_places(mut self, places: Places) -> Self {
+        self.desk.recall(places, &self.rules);
+        self
+    }
+
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        self.desk.places()
+    }
+
+    /// Other rules apply from `now` on, also to what waits. Returns whether [`Self::places`] are others.
+    pub fn follow(&mut self, rules: &Arc<Rules>, now: Timestamp) -> bool {
         self.released_receipt = self.unsettled_receipt();
         while let Some(settled) = self.messages.next_settled(END_OF_TIME) {
             self.released.push_back(Released::Settled(settled));
         }
         self.messages = Messages::new(rules);
-        self.desk.follow(rules);
+        let moved = self.desk.follow(rules, now);
         for (entity, known) in &mut self.known {
             self.desk.look_again(entity, known);
         }
         self.rules = Arc::clone(rules);
+        moved
     }
 
-    /// Something else is known about the entities from `now` on.
-    pub fn learn(&mut self, registries: Arc<Registries>, now: Timestamp) {
-        self.desk.learn(registries, now);
+    /// Something else is known about the entities from `now` on. Returns whether [`Self::places`] are others.
+    pub fn learn(&mut self, registries: Arc<Registries>, now: Timestamp) -> bool {
+        self.desk.learn(registries, now)
     }
 
     /// What came in and has no fate yet.

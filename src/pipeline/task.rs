@@ -15,6 +15,7 @@ use crate::model::fate::{Reason, Refused};
 use crate::model::record::Record;
 use crate::model::refused::RefusedEvent;
 use crate::model::time::Timestamp;
+use crate::pipeline::places::Places;
 use crate::rules::Rules;
 use crate::runtime::alive::beating;
 use crate::runtime::clock;
@@ -31,18 +32,28 @@ const UNMATCHED_EVERY: Duration = Duration::from_mins(1);
 /// So many lines are handed to the spool at once when many things are due at the same time.
 const LINES_AT_ONCE: usize = 1_000;
 
-/// Runs until everybody who sends events is gone. `refused` is for whoever keeps what cannot be written; what it has no room
+/// Runs until everybody who sends events is gone. `places` are those of an earlier run; `places_changed` is for whoever
+/// writes them down. `refused` is for whoever keeps what cannot be written; what it has no room
 /// for is counted like the others, and not kept.
 pub async fn run(
     mut rules: watch::Receiver<Arc<Rules>>,
+    places: Places,
+    places_changed: watch::Sender<String>,
     mut arriving: Receiver<Arrival>,
     spool: Shared,
     refused: Sender<RefusedEvent>,
     board: Arc<Board>,
 ) {
-    let pipeline = Pipeline::new(&rules.borrow_and_update());
-    let mut clerk =
-        Clerk { pipeline, lines: Lines::default(), spool, refused, board: Arc::clone(&board), looked: None };
+    let pipeline = Pipeline::new(&rules.borrow_and_update()).with_places(places);
+    let mut clerk = Clerk {
+        pipeline,
+        lines: Lines::default(),
+        spool,
+        refused,
+        places_changed,
+        board: Arc::clone(&board),
+        looked: None,
+    };
     let work = async {
         loop {
             tokio::select! {
@@ -52,7 +63,8 @@ pub async fn run(
                 },
                 () = sleep_until(clerk.pipeline.due_at()) => {}
                 Ok(()) = rules.changed() => {
-                    clerk.pipeline.follow(&rules.borrow_and_update());
+                    let moved = clerk.pipeline.follow(&rules.borrow_and_update(), clock::now());
+                    clerk.tell_places(moved);
                     clerk.looked = None;
                 }
             }
@@ -82,6 +94,7 @@ struct Clerk {
     lines: Lines,
     spool: Shared,
     refused: Sender<RefusedEvent>,
+    places_changed: watch::Sender<String>,
     board: Arc<Board>,
     /// When it was last looked for what rules say in vain. `None`: not since these rules apply.
     looked: Option<Instant>,
@@ -105,10 +118,14 @@ impl Clerk {
     fn take(&mut self, arrival: Arrival) {
         let events = match arrival {
             Arrival::Events(events) => events,
-            Arrival::Registries(registries) => return self.pipeline.learn(registries, clock::now()),
+            Arrival::Registries(registries) => {
+                let moved = self.pipeline.learn(registries, clock::now());
+                return self.tell_places(moved);
+            }
         };
+        let now = clock::now();
         for event in &events {
-            let fate = self.pipeline.handle(event, clock::now());
+            let fate = self.pipeline.handle(event, now);
             if let Some((reason, rule)) = self.lines.write_down(fate, &self.board) {
                 refuse(RefusedEvent::new(event, reason, rule), &self.board, &self.refused);
             }
@@ -136,6 +153,13 @@ impl Clerk {
     fn hand_over(&mut self) {
         self.board.arrivals.waiting.set(self.pipeline.waiting());
         self.lines.hand_over(&self.spool);
+        self.spool.mark(self.pipeline.settled_receipt());
+    }
+
+    fn tell_places(&self, are_others: bool) {
+        if are_others {
+            self.places_changed.send_replace(self.pipeline.places().to_json());
+        }
     }
 
     fn home_is_live(&self) -> bool {
@@ -259,12 +283,18 @@ mod tests {
             self.board.arrivals.received.add(Source::HomeAssistant, changes.len() as u64);
             events.send(Arrival::Events(changes)).await.unwrap();
             drop(events);
-            run(self.rules.subscribe(), arriving, self.spool.clone(), keeper, Arc::clone(&self.board)).await;
+            self.work(arriving, keeper).await;
             let mut all = Vec::new();
             while let Some(event) = refused.recv().await {
                 all.push(event);
             }
             all
+        }
+
+        async fn work(&self, arriving: mpsc::Receiver<Arrival>, keeper: mpsc::Sender<RefusedEvent>) {
+            let (rules, places) = (self.rules.subscribe(), watch::Sender::default());
+            let (spool, board) = (self.spool.clone(), Arc::clone(&self.board));
+            run(rules, Places::default(), places, arriving, spool, keeper, board).await;
         }
     }
 
@@ -302,7 +332,7 @@ mod tests {
         bench.board.home_assistant.connected("", clock::now());
         let (events, arriving) = mpsc::channel(8);
         let (keeper, _refused) = mpsc::channel(8);
-        let work = run(bench.rules.subscribe(), arriving, bench.spool.clone(), keeper, Arc::clone(&bench.board));
+        let work = bench.work(arriving, keeper);
         let story = async {
             let change = StateChange {
                 entity: EntityId::parse("sensor.a").unwrap(),

@@ -17,7 +17,6 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
 use tokio_util::sync::CancellationToken;
 
-use super::retry::Pauses;
 use super::session::Patience;
 use super::{Limits, ProbeError, probe, run_within, session_id};
 use crate::config::secret::Secret;
@@ -26,6 +25,7 @@ use crate::demo::handle::Handle;
 use crate::demo::home::Home;
 use crate::demo::knobs::Knobs;
 use crate::demo::server::Simulator;
+use crate::ingest::retry::Pauses;
 use crate::model::event::{Arrival, Event};
 use crate::model::registries::Named;
 use crate::model::time::Timestamp;

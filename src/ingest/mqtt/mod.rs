@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::settings::{self, Broker};
-use crate::ingest::hass::retry::{Pauses, Retry};
+use crate::ingest::retry::{Pauses, Retry};
 use crate::model::event::Arrival;
 use crate::rules::Rules;
 use crate::runtime::backoff::Policy;
