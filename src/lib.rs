@@ -30,8 +30,8 @@
 //!
 //! # The rules
 //!
-//! - **Who decides does not act.** Deciders (`session`, `protocol`, `states`, `filter`, `schema`, `encode`, `ledger`,
-//!   `breaker`, `verdict`, `isolate`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
+//! - **Who decides does not act.** Deciders (`session`, `protocol`, `states`, `filter`, `treatment`, `schema`, `pace`,
+//!   `encode`, `ledger`, `breaker`, `verdict`, `isolate`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
 //!   around them obey.
 //! - **Every event has one fate at each target** ([`model::fate`]): stored, held, filtered, a duplicate, refused, set
 //!   aside, expired or dropped, with the reason. [`status::snapshot::Snapshot::unaccounted`] adds them up.
