@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
@@ -14,7 +15,7 @@ use ha_ingestor::model::event::Event;
 use ha_ingestor::model::point::Point;
 use ha_ingestor::model::time::Timestamp;
 use ha_ingestor::pipeline::{Fate, Pipeline};
-use ha_ingestor::rules::Rules;
+use ha_ingestor::rules::{Actions, FieldActions, Rule, Rules, Selection};
 
 /// When the events arrive; no rule here minds.
 const NOW: Timestamp = Timestamp::from_micros(1_795_448_700_000_000);
@@ -107,6 +108,45 @@ fn frame_to_line(bencher: Bencher, input: Input) {
         let written: usize = frames.iter().map(|frame| write(frame, &mut states, &mut pipeline, &mut lines)).sum();
         assert_eq!(written, tape.events, "nothing was filtered or taken for a duplicate");
     });
+}
+
+/// The sensors under so many rules, of which a few match each of them. What rules cost must not grow with their number.
+#[divan::bench(name = "5 event -> point with rules", args = [0, 10, 200])]
+fn event_to_point_with_rules(bencher: Bencher, rules: usize) {
+    let tape = Tape::new(Input::Sensors);
+    let events = tape.events();
+    let rules = Rules { rules: (0..rules).map(mixed_rule).collect(), ..Rules::default() };
+    let mut pipeline = Pipeline::new(&Arc::new(rules));
+    let mut round = 0;
+    tape.counted(bencher).with_inputs(|| later(&events, &mut round)).bench_local_refs(|events| {
+        for event in events {
+            assert!(matches!(black_box(pipeline.handle(event, NOW)), Fate::Point { .. }));
+        }
+    });
+}
+
+/// Half of them change something of sensors; the others are about entities that are not there.
+fn mixed_rule(number: usize) -> Rule {
+    let list = |text: String| vec![text];
+    let selection = match number % 5 {
+        0 => Selection { domains: list("sensor".into()), ..Selection::default() },
+        1 => Selection { entity_globs: list(format!("sensor.*_{}", number % 500)), ..Selection::default() },
+        2 => {
+            let mut selection = Selection::default();
+            selection.registry.areas = list(format!("Room {number}"));
+            selection
+        }
+        3 => Selection { device_classes: list("temperature".into()), ..Selection::default() },
+        _ => Selection { entities: list(format!("light.lamp_{number}")), ..Selection::default() },
+    };
+    let number_actions = FieldActions { scale: Some(1.0), round: Some(2), ..FieldActions::default() };
+    let actions = match number % 4 {
+        0 => Actions { tags: Some(vec![(format!("tag_{}", number % 8), "x".into())]), ..Actions::default() },
+        1 => Actions { ignore_attributes: Some(list("icon".into())), ..Actions::default() },
+        2 => Actions { fields: Some(vec![("value".into(), number_actions)]), ..Actions::default() },
+        _ => Actions { heartbeat: Some(Duration::from_hours(1)), ..Actions::default() },
+    };
+    Rule { name: format!("rules[{number}]").into(), selection, actions }
 }
 
 /// From the text of a frame to events, as the conversation with Home Assistant does it.

@@ -36,8 +36,8 @@
 //! # The rules
 //!
 //! - **Who decides does not act.** Deciders (`rules`, `session`, `reload`, `protocol`, `states`, `registry`, `subscriptions`,
-//!   `receipts`, `filter`, `mqtt`, `twice`, `places`, `fired`, `schema`, `encode`, `ledger`, `breaker`, `verdict`, `isolate`,
-//!   `allowance`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
+//!   `receipts`, `filter`, `treatment`, `mqtt`, `twice`, `places`, `fired`, `schema`, `pace`, `encode`, `ledger`, `breaker`,
+//!   `verdict`, `isolate`, `allowance`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
 //!   around them obey.
 //! - **Every event has one fate at each target** ([`model::fate`]): stored, held, filtered, a duplicate, refused, set
 //!   aside, expired or dropped, with the reason. [`status::snapshot::Snapshot::unaccounted`] adds them up.

@@ -232,6 +232,7 @@ mod tests {
     use crate::model::fate::{Filtered, Refused};
     use crate::model::refused::RefusedEvent;
     use crate::model::time::Timestamp;
+    use crate::pipeline::places::Places;
     use crate::rules::{Actions, FieldActions, FieldType, Rule, Rules, Selection};
     use crate::runtime::clock;
     use crate::spool::shared::Shared;

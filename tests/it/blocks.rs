@@ -72,7 +72,6 @@ fn blocks_choose_and_name_as_they_do_in_home_assistant() {
 }
 
 #[test]
-#[ignore = "the pipeline does not apply rules yet"]
 fn blocks_with_component_config_name_as_they_do_in_home_assistant() {
     let blocks = blocks(|name| name.starts_with("component_config"));
     assert!(blocks.len() >= 3, "{blocks:?}");
