@@ -13,8 +13,8 @@ use crate::config::settings::{Delivery, Target};
 use crate::influx::{in_options_of, probe};
 use crate::model::time::Timestamp;
 use crate::runtime::clock;
-use crate::status::board::TargetBoard;
 use crate::status::snapshot::LinkState;
+use crate::status::target::TargetBoard;
 
 /// Between two visits, and how long a successful write speaks for itself.
 const EVERY: Duration = Duration::from_secs(30);

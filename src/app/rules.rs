@@ -115,7 +115,8 @@ fn look(path: &Path) -> Found {
             }
             Err(_) => Found::Unreadable("it is not UTF-8 text: save it as UTF-8".to_owned()),
         },
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Found::Nothing,
+        // Whoever cannot have a file there has none.
+        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Found::Nothing,
         Err(err) => Found::Unreadable(err.to_string()),
     }
 }

@@ -15,8 +15,9 @@ use crate::model::fate::{Dropped, Reason, Rejection, SetAside};
 use crate::runtime::clock;
 use crate::runtime::repeats::{Ended, Repeats, Worth};
 use crate::spool::shared::Reader;
-use crate::status::board::{Board, TargetBoard};
+use crate::status::board::Board;
 use crate::status::snapshot::Circuit;
+use crate::status::target::TargetBoard;
 
 use super::Lane;
 use super::complaints::Complaints;

@@ -21,8 +21,9 @@ use crate::model::record::{Batch, Record};
 use crate::runtime::alive::beating;
 use crate::runtime::clock;
 use crate::runtime::repeats::{Ended, Repeats, Worth};
-use crate::status::board::{Board, TargetBoard};
+use crate::status::board::Board;
 use crate::status::snapshot::Degraded;
+use crate::status::target::TargetBoard;
 
 use super::opening::{Finding, OpenError, Recovered};
 use super::storage::Disk;

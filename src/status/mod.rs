@@ -5,3 +5,4 @@ pub mod board;
 pub mod mqtt;
 pub mod rules;
 pub mod snapshot;
+pub mod target;

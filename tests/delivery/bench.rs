@@ -16,8 +16,9 @@ use ha_ingestor::runtime::backoff::Policy;
 use ha_ingestor::runtime::group::{Group, shut_down};
 use ha_ingestor::spool::shared::Shared;
 use ha_ingestor::spool::{Bounds, Durability};
-use ha_ingestor::status::board::{Board, TargetBoard};
+use ha_ingestor::status::board::Board;
 use ha_ingestor::status::snapshot::{Books, Circuit, Link, Snapshot, Writes};
+use ha_ingestor::status::target::TargetBoard;
 use tempfile::TempDir;
 
 pub(crate) struct Bench {

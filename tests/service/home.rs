@@ -9,6 +9,10 @@ use serde_json::json;
 use crate::service::Service;
 use crate::world::{ENTITIES, World};
 
+/// The number of the command that subscribes to the states: before it are one for arrays, two for each of the five
+/// registries, and one for each type of `events`.
+const STATES: u64 = 1 + 2 * 5 + 3 + 1;
+
 #[test]
 fn every_change_is_in_the_database_exactly_once() {
     let world = World::new();
@@ -109,14 +113,15 @@ fn frames_that_make_no_sense_are_counted_and_cost_nothing_else() {
     world.home.turn(|knobs| knobs.coalesce = false);
     let mut service = Service::start(&world.options());
     service.wait_until_ready();
-    // The first loss makes the service subscribe anew, with its fourth command.
-    let event = |body: &str| format!(r#"{{"type":"event","event":{body},"id":4}}"#);
+    // The first loss makes the service end its subscription and begin another one.
+    let again = STATES + 2;
+    let event = |body: &str| format!(r#"{{"type":"event","event":{body},"id":{again}}}"#);
     let garbage = [
         ("ha_unreadable_total{reason=\"frame\"}", "no JSON".to_owned()),
         ("ha_unreadable_total{reason=\"frame\"}", event(r#"{"a":{}}"#)[..20].to_owned()),
         ("ha_unreadable_total{reason=\"frame\"}", String::new()),
         ("ha_unreadable_total{reason=\"frame\"}", "[".repeat(100_000)),
-        ("ha_unreadable_total{reason=\"message\"}", r#"{"type":"event","id":2}"#.to_owned()),
+        ("ha_unreadable_total{reason=\"message\"}", format!(r#"{{"type":"event","id":{STATES}}}"#)),
         ("ha_unreadable_total{reason=\"message\"}", r#"{"type":"pong","id":-1}"#.to_owned()),
         ("ha_unreadable_total{reason=\"message\"}", "[17]".to_owned()),
         ("ha_unreadable_total{reason=\"entity\"}", event(r#"{"a":{"nodot":{"s":"1","a":{},"lc":1.0}}}"#)),
@@ -161,7 +166,7 @@ fn what_is_only_odd_arrives() {
     }
     let number =
         r#"{"a":{"sensor.large":{"s":"5","a":{"huge":1e400,"small":2,"max":18446744073709551616},"lc":1795448700.5}}}"#;
-    world.home.garbage(&format!(r#"{{"type":"event","event":{number},"id":2}}"#));
+    world.home.garbage(&format!(r#"{{"type":"event","event":{number},"id":{STATES}}}"#));
     let points = ENTITIES + odd.len() + 1;
     service.wait_until("all of it is stored", |service| service.metric("events_received_total") == points as u64);
     assert_eq!(service.metric("ha_unreadable_total{reason=\"attribute\"}"), 1, "1e400");
