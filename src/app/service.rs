@@ -104,7 +104,7 @@ pub(super) async fn run(
     // They may change while the service runs: whoever works by them hears of it.
     loaded.announce(&board);
     let (rules_change, rules) = watch::channel(Arc::clone(&loaded.rules));
-    let preview = Arc::new(Panel::new(&settings, rules.clone()));
+    let preview = Arc::new(Panel::new(&settings, rules.clone(), Arc::clone(&board)));
     let state = web::State { board: Arc::clone(&board), letters: letters.clone(), rules: rules.clone(), preview };
     web.spawn("web", |stop| web::serve(doors.web, Surface::Everything, state.clone(), stop));
     if let Some(listener) = doors.monitoring {

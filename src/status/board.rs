@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::event::Source;
 use crate::model::fate::{Filtered, Reason, Refused, Unreadable};
+use crate::model::registries::Registries;
 use crate::model::time::Timestamp;
 
 use super::mqtt::MqttBoard;
@@ -29,6 +30,7 @@ pub struct Board {
     pub dead_letters: DeadLettersBoard,
     /// What rules say in vain, for people.
     unmatched: Mutex<Vec<String>>,
+    registries: Mutex<Arc<Registries>>,
     pub rules: RulesBoard,
     beats: Mutex<Vec<(Cow<'static, str>, Instant)>>,
 }
@@ -54,6 +56,7 @@ impl Board {
             spool: SpoolBoard::default(),
             dead_letters: DeadLettersBoard::default(),
             unmatched: Mutex::default(),
+            registries: Mutex::default(),
             rules: RulesBoard::new(now),
             beats: Mutex::new(Vec::new()),
         }
@@ -69,6 +72,16 @@ impl Board {
     }
 
     /// What rules name and no entity is, and what they ask for that cannot be done.
+    pub fn set_registries(&self, registries: Arc<Registries>) {
+        *lock(&self.registries) = registries;
+    }
+
+    /// What Home Assistant's registries said last; empty before that.
+    #[must_use]
+    pub fn registries(&self) -> Arc<Registries> {
+        Arc::clone(&lock(&self.registries))
+    }
+
     pub fn set_unmatched(&self, words: Vec<String>) {
         *lock(&self.unmatched) = words;
     }

@@ -157,7 +157,7 @@ fn dependencies(board: &Arc<Board>) -> impl Filter<Extract = (Response,), Error 
 
 /// What happens in somebody's home: `/api`.
 fn inside(
-    State { letters, rules, preview, .. }: State,
+    State { board, letters, rules, preview }: State,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     let visitor = warp::path("api")
         .and(warp::filters::addr::remote())
@@ -181,7 +181,10 @@ fn inside(
         .and(warp::body::bytes())
         .and(with_preview)
         .and_then(preview::of_state);
-    let in_force = warp::path!("rules").and(get()).map(move || json(StatusCode::OK, &rules::in_force(&rules.borrow())));
+    let in_force = warp::path!("rules")
+        .and(get())
+        .and(snapshot(&board))
+        .map(move |seen: Snapshot| json(StatusCode::OK, &rules::in_force(&rules.borrow(), &seen)));
     visitor.and(dead_letters.or(of_entity).unify().or(of_state).unify().or(in_force).unify())
 }
 

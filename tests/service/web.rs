@@ -142,6 +142,7 @@ fn the_rules_that_are_in_force_can_be_asked_for() {
     let service = Service::start(&json!({"events": ["zha_event"]}));
     let rules = service.get("/api/rules").json();
     assert_eq!((&rules["events"], &rules["rules"], &rules["topics"]), (&json!(["zha_event"]), &json!([]), &json!([])));
+    assert_eq!((&rules["valid"], &rules["error"], &rules["warnings"]), (&json!(true), &json!(null), &json!([])));
     for path in service.get("/").json()["paths"].as_array().unwrap() {
         let status = service.get(path.as_str().unwrap()).status;
         assert_ne!(status, 404, "{path} is named and not there");

@@ -15,8 +15,9 @@ use self::told::Told;
 use super::{Exit, rules};
 use crate::cli::{Preview, StateSource};
 use crate::config::settings::Settings;
-use crate::ingest::hass::present::{self, Present};
+use crate::ingest::hass::present::{self, State};
 use crate::model::entity::EntityId;
+use crate::model::registries::Registries;
 use crate::rules::Rules;
 use crate::runtime::clock;
 
@@ -52,7 +53,8 @@ fn of_states(
         let state = state.context("cannot read the states")?;
         if !state.trim_ascii().is_empty() {
             let answer = match str::from_utf8(&state) {
-                Ok(state) => answer(rules, state, explain),
+                // Nobody says what the registries of these states are.
+                Ok(state) => answer(rules, &Arc::default(), state, explain),
                 Err(_) => "# refused: not a state as Home Assistant gives it: not UTF-8".to_owned(),
             };
             writeln!(out, "{answer}").context("cannot write the answer")?;
@@ -76,7 +78,7 @@ async fn of_entities(
         say("no Home Assistant to ask: set `home_assistant.url` and `home_assistant.token`");
         return Ok(Exit::Options);
     };
-    let present = match present::states(home, PATIENCE).await {
+    let present = match present::look(home, PATIENCE).await {
         Ok(present) => present,
         Err(err) => {
             say(&err.to_string());
@@ -84,10 +86,11 @@ async fn of_entities(
         }
     };
     name_targets(settings, out)?;
+    let registries = Arc::new(present.registries);
     let mut exit = Exit::Done;
     for entity in entities {
-        let answer = match find(&present, entity) {
-            Ok(state) => answer(rules, state, explain),
+        let answer = match find(&present.states, entity) {
+            Ok(state) => answer(rules, &registries, state, explain),
             Err(words) => {
                 exit = Exit::Unavailable;
                 format!("# refused: {words}")
@@ -112,15 +115,15 @@ fn name_targets(settings: &Settings, out: &mut impl Write) -> anyhow::Result<()>
     Ok(())
 }
 
-fn answer(rules: &Arc<Rules>, state: &str, explain: bool) -> String {
-    match Told::of_state(rules, state, clock::now()) {
+fn answer(rules: &Arc<Rules>, registries: &Arc<Registries>, state: &str, explain: bool) -> String {
+    match Told::of_state(rules, registries, state, clock::now()) {
         Ok(told) => told.text(explain),
         Err(err) => format!("# refused: {err}"),
     }
 }
 
 /// The state of this entity in JSON, or words that name those that are called nearly so.
-fn find<'a>(present: &'a [Present], entity: &EntityId) -> Result<&'a str, String> {
+fn find<'a>(present: &'a [State], entity: &EntityId) -> Result<&'a str, String> {
     if let Some(found) = present.iter().find(|state| state.entity_id == entity.as_str()) {
         return Ok(found.state.get());
     }

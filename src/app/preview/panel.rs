@@ -14,25 +14,29 @@ use crate::ingest::hass::present;
 use crate::model::entity::EntityId;
 use crate::rules::Rules;
 use crate::runtime::clock;
+use crate::status::board::Board;
 use crate::web::preview::{Preview, Unanswered};
 
 pub(in crate::app) struct Panel {
     home: Option<HomeAssistant>,
     targets: Vec<String>,
     rules: watch::Receiver<Arc<Rules>>,
+    /// Knows the registries.
+    board: Arc<Board>,
     /// Home Assistant is asked by one at a time.
     turn: Semaphore,
 }
 
 impl Panel {
-    pub(in crate::app) fn new(settings: &Settings, rules: watch::Receiver<Arc<Rules>>) -> Self {
+    pub(in crate::app) fn new(settings: &Settings, rules: watch::Receiver<Arc<Rules>>, board: Arc<Board>) -> Self {
         let targets = settings.targets.iter().map(|target| target.name.clone()).collect();
-        Self { home: settings.home_assistant.clone(), targets, rules, turn: Semaphore::new(1) }
+        Self { home: settings.home_assistant.clone(), targets, rules, board, turn: Semaphore::new(1) }
     }
 
     fn of_json(&self, state: &str) -> Result<Value, Unanswered> {
         let rules = Arc::clone(&self.rules.borrow());
-        let told = Told::of_state(&rules, state, clock::now()).map_err(|err| Unanswered::NoState(err.to_string()))?;
+        let told = Told::of_state(&rules, &self.board.registries(), state, clock::now());
+        let told = told.map_err(|err| Unanswered::NoState(err.to_string()))?;
         let mut told = json!(told);
         told["targets"] = json!(self.targets);
         Ok(told)
@@ -46,11 +50,11 @@ impl Panel {
         };
         let visit = async {
             let _turn = self.turn.acquire().await.expect("nobody closes it");
-            present::states(home, PATIENCE).await.map_err(|err| err.to_string())
+            present::look(home, PATIENCE).await.map_err(|err| err.to_string())
         };
         let present = timeout(PATIENCE, visit).await.unwrap_or(Err("Home Assistant did not answer in time".to_owned()));
         let present = present.map_err(Unanswered::HomeAway)?;
-        self.of_json(find(&present, &entity).map_err(Unanswered::NoEntity)?)
+        self.of_json(find(&present.states, &entity).map_err(Unanswered::NoEntity)?)
     }
 }
 

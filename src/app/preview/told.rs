@@ -9,6 +9,7 @@ use crate::ingest::hass::protocol::{InvalidState, parse_state};
 use crate::line::encode::encode;
 use crate::model::event::{Event, StateChange};
 use crate::model::fate::Reason;
+use crate::model::registries::Registries;
 use crate::model::time::Timestamp;
 use crate::pipeline::treatment::Decision;
 use crate::pipeline::{Explanation, Fate, Pipeline};
@@ -34,13 +35,20 @@ struct Because {
 
 impl Told {
     /// Of a state in JSON, as Home Assistant gives it.
-    pub(super) fn of_state(rules: &Arc<Rules>, json: &str, now: Timestamp) -> Result<Self, InvalidState> {
-        Ok(Self::of(rules, parse_state(json, now)?, now))
+    pub(super) fn of_state(
+        rules: &Arc<Rules>,
+        registries: &Arc<Registries>,
+        json: &str,
+        now: Timestamp,
+    ) -> Result<Self, InvalidState> {
+        Ok(Self::of(rules, registries, parse_state(json, now)?, now))
     }
 
-    fn of(rules: &Arc<Rules>, change: StateChange, now: Timestamp) -> Self {
+    fn of(rules: &Arc<Rules>, registries: &Arc<Registries>, change: StateChange, now: Timestamp) -> Self {
         // A pipeline of its own for each: a state that is asked about twice is no duplicate.
         let mut pipeline = Pipeline::new(rules);
+        // Nobody writes down what this one learns.
+        let _ = pipeline.learn(Arc::clone(registries), now);
         let explanation = because(&pipeline.explain(&change));
         let event = Event::Changed(change);
         let told = Self { line: None, filtered: None, refused: None, rule: None, explanation };

@@ -284,7 +284,9 @@ impl Conversation<'_> {
         if then.complete {
             let registries = std::mem::take(&mut self.gathered).assemble();
             debug!(session = self.id, "the registries name {} entities", registries.entities.len());
-            self.reserve().await?.send(Arrival::Registries(Arc::new(registries)));
+            let registries = Arc::new(registries);
+            self.reserve().await?.send(Arrival::Registries(Arc::clone(&registries)));
+            self.board.set_registries(registries);
         }
         self.say(&then.commands, writer).await
     }

@@ -1,4 +1,4 @@
-//! A short visit that asks for the states of this moment.
+//! A short visit that asks for the states of this moment, and what the registries say of their entities.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,14 +10,25 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite;
 
+use super::protocol::Registry;
+use super::registry::Gathered;
 use super::session::Ended;
 use super::socket::{self, Socket};
 use super::{ProbeError, visit};
 use crate::config::settings::HomeAssistant;
+use crate::model::registries::Registries;
 
-/// What Home Assistant knows of one entity.
-#[derive(Debug, Clone)]
+/// What Home Assistant knows at this moment.
+#[derive(Debug)]
 pub struct Present {
+    /// Of all entities that the token may see.
+    pub states: Vec<State>,
+    /// Without those that Home Assistant does not have or does not tell.
+    pub registries: Registries,
+}
+
+#[derive(Debug, Clone)]
+pub struct State {
     pub entity_id: String,
     /// As [`super::protocol::parse_state`] reads it.
     pub state: Box<RawValue>,
@@ -40,17 +51,30 @@ impl PresentError {
     }
 }
 
-/// The states of all entities that the token may see.
-pub async fn states(settings: &HomeAssistant, within: Duration) -> Result<Vec<Present>, PresentError> {
+pub async fn look(settings: &HomeAssistant, within: Duration) -> Result<Present, PresentError> {
     let ask_for_all = async {
         let mut socket = socket::connect(settings, within).await.map_err(ProbeError::from)?;
         visit(&mut socket, settings).await?;
-        let states = ask(&mut socket, 1, "get_states").await;
+        let seen = ask_all(&mut socket).await;
         // A courtesy, whatever was answered.
         let _said = socket.close(None).await;
-        list(&states?)
+        seen
     };
     timeout(within, ask_for_all).await.unwrap_or(Err(ProbeError::Timeout.into()))
+}
+
+async fn ask_all(socket: &mut Socket) -> Result<Present, PresentError> {
+    let states = list(&*ask(socket, 1, "get_states").await?)?;
+    let mut gathered = Gathered::default();
+    for (registry, id) in Registry::ALL.into_iter().zip(2..) {
+        match ask(socket, id, &format!("config/{}_registry/list", registry.name())).await {
+            // A row that cannot be read is no reason to show nothing.
+            Ok(rows) => drop(gathered.take(registry, rows.get())),
+            Err(PresentError::Refused(_)) => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(Present { states, registries: gathered.assemble() })
 }
 
 /// The result of one command. `id` grows from command to command.
@@ -91,7 +115,7 @@ fn result(text: &str, id: u64) -> Result<Option<Box<RawValue>>, PresentError> {
 }
 
 /// What has no entity id is left out.
-fn list(states: &RawValue) -> Result<Vec<Present>, PresentError> {
+fn list(states: &RawValue) -> Result<Vec<State>, PresentError> {
     #[derive(Deserialize)]
     struct Named<'a> {
         #[serde(borrow)]
@@ -101,7 +125,7 @@ fn list(states: &RawValue) -> Result<Vec<Present>, PresentError> {
         serde_json::from_str(states.get()).map_err(|err| PresentError::Refused(err.to_string()))?;
     let named = |state: &RawValue| {
         let Named { entity_id } = serde_json::from_str(state.get()).ok()?;
-        Some(Present { entity_id: entity_id.into_owned(), state: state.to_owned() })
+        Some(State { entity_id: entity_id.into_owned(), state: state.to_owned() })
     };
     Ok(states.into_iter().filter_map(named).collect())
 }
