@@ -20,6 +20,7 @@ mod database;
 mod home;
 mod options;
 mod replay;
+mod rooms;
 mod rules;
 mod secrets;
 #[allow(dead_code, reason = "not every test binary needs all that it can do")]
