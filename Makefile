@@ -19,7 +19,7 @@ deps: ## Install what building needs, where it is missing: a C and a C++ compile
 	as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
 	$$as_root apt-get update -qq && $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y libc6-dev $$missing
 
-peers: ## Fetch the real Home Assistant, InfluxDB, VictoriaMetrics and Prometheus for the tests into target/peers
+peers: ## Fetch the real Home Assistant, InfluxDB, VictoriaMetrics, Prometheus and mosquitto for the tests into target/peers
 	@tests/peers/install.sh
 
 demo: deps ## Run everything with a simulated home: nothing to set up
@@ -42,9 +42,10 @@ lint: deps ## Formatting, clippy and the documentation, warnings denied
 	elif [ -n "$$CI" ]; then echo "lint: CI is set and there is no shellcheck"; exit 1; \
 	else echo "SKIPPED: the shell scripts are not checked because there is no shellcheck"; fi
 
-bench: deps ## Measure: the stages of an event, the whole program, an outage, and Home Assistant's own converter (about 15 minutes)
+bench: deps ## Measure: the stages of an event, the whole program, MQTT, an outage, and Home Assistant's own converter (about 15 minutes)
 	cargo bench --bench stages
 	cargo bench --bench end_to_end
+	cargo bench --bench mqtt
 	cargo bench --bench outage
 	cargo bench --bench spool
 	@python=target/peers/home-assistant/bin/python; \

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::time::{interval, sleep};
 
 use self::database::{Database, Mood};
-use self::service::Service;
+use self::service::{Service, data_of};
 
 /// What a flood of a given pace is checked against the clock.
 const BEAT_MS: u64 = 10;
@@ -50,7 +50,19 @@ impl World {
     }
 
     pub(crate) fn start(&self, delivery: &Value) -> anyhow::Result<Service> {
-        Service::start(self.folder.path(), self.home, self.database.address, delivery)
+        self.start_with(&serde_json::json!({ "delivery": delivery }))
+    }
+
+    /// With these sections of the options.
+    pub(crate) fn start_with(&self, sections: &Value) -> anyhow::Result<Service> {
+        Service::start(self.folder.path(), self.home, self.database.address, sections)
+    }
+
+    /// Where the service looks for them.
+    pub(crate) fn write_rules(&self, rules: &str) -> anyhow::Result<()> {
+        let data = data_of(self.folder.path());
+        std::fs::create_dir_all(&data)?;
+        Ok(std::fs::write(data.join("rules.yaml"), rules)?)
     }
 
     /// Events as fast as a window allows, of which `confirmed` is the far end.

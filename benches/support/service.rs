@@ -20,19 +20,21 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// `folder` gets the options, the log, and the data. `delivery` is that section of the options.
+    /// `folder` gets the options, the log, and the data. `sections` are those of the options that are not usual.
     pub(crate) fn start(
         folder: &Path,
         home: SocketAddr,
         database: SocketAddr,
-        delivery: &Value,
+        sections: &Value,
     ) -> anyhow::Result<Self> {
-        let options = json!({
+        let mut options = json!({
             "log": {"level": "warn"},
             "home_assistant": {"url": format!("http://{home}"), "token": "demo"},
             "influxdb": {"url": format!("http://{database}"), "api": "v1"},
-            "delivery": delivery,
         });
+        for (name, section) in sections.as_object().into_iter().flatten() {
+            options[name] = section.clone();
+        }
         let file = folder.join("options.json");
         std::fs::write(&file, options.to_string())?;
         let log = folder.join("log");

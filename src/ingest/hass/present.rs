@@ -64,7 +64,7 @@ pub async fn look(settings: &HomeAssistant, within: Duration) -> Result<Present,
 }
 
 async fn ask_all(socket: &mut Socket) -> Result<Present, PresentError> {
-    let states = list(&*ask(socket, 1, "get_states").await?)?;
+    let states = list(&ask(socket, 1, "get_states").await?)?;
     let mut gathered = Gathered::default();
     for (registry, id) in Registry::ALL.into_iter().zip(2..) {
         match ask(socket, id, &format!("config/{}_registry/list", registry.name())).await {
