@@ -19,6 +19,8 @@ use crate::config::settings::{self, Settings};
 use crate::dead_letters::{self, Store};
 use crate::influx::Target;
 use crate::ingest::{hass, mqtt};
+use crate::model::event::Arrival;
+use crate::rules::Rules;
 use crate::runtime::clock;
 use crate::runtime::group::{self, Group};
 use crate::runtime::repeats::{Repeats, Worth};
@@ -98,20 +100,14 @@ pub(super) async fn run(
     let letters = Store::open(settings.place.data_dir.join(dead_letters::FOLDER), dead_letters::LIMIT_BYTES);
     let (events, arriving) = mpsc::channel(EVENT_FRAMES);
 
-    let mut web = Group::new("web");
-    let address = doors.web.local_addr().context("the web listener has no address")?;
-    info!("health, readiness and metrics: http://{address}");
     // They may change while the service runs: whoever works by them hears of it.
     loaded.announce(&board);
     let (rules_change, rules) = watch::channel(Arc::clone(&loaded.rules));
     let preview = Arc::new(Panel::new(&settings, rules.clone(), Arc::clone(&board)));
-    let state = web::State { board: Arc::clone(&board), letters: letters.clone(), rules: rules.clone(), preview };
-    web.spawn("web", |stop| web::serve(doors.web, Surface::Everything, state.clone(), stop));
-    if let Some(listener) = doors.monitoring {
-        let address = listener.local_addr().context("the monitoring listener has no address")?;
-        info!("monitoring is answered on http://{address} as well");
-        web.spawn("web_monitoring", |stop| web::serve(listener, Surface::Monitoring, state, stop));
-    }
+    let web = serve(
+        doors,
+        web::State { board: Arc::clone(&board), letters: letters.clone(), rules: rules.clone(), preview },
+    )?;
 
     let grace = settings.place.grace;
     let mut keeping = Group::new("spool").with_reserve(LAST_SYNC.min(grace / 3));
@@ -121,59 +117,22 @@ pub(super) async fn run(
     keeping.spawn("refused_events", |stop| {
         refused_events::keep(letters.clone(), refused_events, Arc::clone(&board), stop)
     });
-
-    let flush_for = grace.saturating_sub(GOODBYES).max(grace / 2);
-    let mut delivery = Group::new("delivery");
-    for (at, target) in board.targets.iter().enumerate() {
-        let Some(settings::NamedTarget { name, place }) =
-            settings.targets.iter().find(|known| known.name == target.name)
-        else {
-            warn!("nowhere to write to: set `influxdb.url`; until then the newest records are kept on disk");
-            target.link.not_configured("set `influxdb.url`", clock::now());
-            continue;
-        };
-        let (place, settings) = (place.clone(), settings.delivery.clone());
-        let open = Target::open(&place, &settings).map_err(|err| err.of(name))?;
-        let (reader, letters, target, board) =
-            (spool.reader(at), letters.clone(), Arc::clone(target), Arc::clone(&board));
-        delivery.spawn(format!("delivery_{name}"), |stop| async move {
-            tokio::join!(
-                greeting::run(&place, &settings, &target, &stop),
-                deliver::run(open, reader, letters, settings.clone(), flush_for, board, stop.clone()),
-            );
-        });
-    }
-
-    let mut shaping = Group::new("pipeline");
     let (places_changed, places) = watch::channel(String::new());
     let places_file = settings.place.data_dir.join(places::FILE);
     let known = places::load(&places_file);
     keeping.spawn("places", |stop| places::keep(places_file, places, Arc::clone(&board), stop));
+
+    let delivery = deliver_to_all(&settings, &spool, &letters, &board)?;
+
+    let mut shaping = Group::new("pipeline");
     shaping.spawn("pipeline", |_| {
         let (rules, spool, board) = (rules.clone(), spool.clone(), Arc::clone(&board));
         pipeline::task::run(rules, known, places_changed, arriving, spool, refused, board)
     });
 
-    let mut inputs = Group::new("inputs");
+    let mut inputs = listen(settings, &rules, &events, spool.safe_marks(), &board);
     // The sender stays here too, so that whoever listens is not told of its end.
     inputs.spawn("rules", |stop| rules::watch(loaded, rules_change.clone(), Arc::clone(&board), stop));
-    match settings.home_assistant {
-        Some(home) => inputs
-            .spawn("home_assistant", |stop| hass::run(home, rules.clone(), events.clone(), Arc::clone(&board), stop)),
-        None => {
-            warn!("no Home Assistant to listen to: set `home_assistant.url` and `home_assistant.token`");
-            board.home_assistant.not_configured("set `home_assistant.url` and `home_assistant.token`", clock::now());
-        }
-    }
-
-    match settings.mqtt {
-        Some(broker) => {
-            let (safe, data_dir) = (spool.safe_marks(), settings.place.data_dir.clone());
-            let (rules, events, board) = (rules.clone(), events.clone(), Arc::clone(&board));
-            inputs.spawn("mqtt", |stop| mqtt::run(broker, data_dir, rules, safe, events, board, stop));
-        }
-        None => board.mqtt.link.not_configured("set `mqtt.host`", clock::now()),
-    }
 
     // In the order in which data flows, which is the order of the stop.
     let mut groups = vec![inputs, shaping, delivery, keeping, web];
@@ -214,6 +173,74 @@ pub(super) async fn run(
         None if late.is_empty() => Ok(()),
         None => bail!("not everything ended in time"),
     }
+}
+
+fn serve(doors: Doors, state: web::State) -> anyhow::Result<Group> {
+    let mut web = Group::new("web");
+    let address = doors.web.local_addr().context("the web listener has no address")?;
+    info!("health, readiness and metrics: http://{address}");
+    web.spawn("web", |stop| web::serve(doors.web, Surface::Everything, state.clone(), stop));
+    if let Some(listener) = doors.monitoring {
+        let address = listener.local_addr().context("the monitoring listener has no address")?;
+        info!("monitoring is answered on http://{address} as well");
+        web.spawn("web_monitoring", |stop| web::serve(listener, Surface::Monitoring, state, stop));
+    }
+    Ok(web)
+}
+
+/// One task for each target that has an address.
+fn deliver_to_all(settings: &Settings, spool: &Shared, letters: &Store, board: &Arc<Board>) -> anyhow::Result<Group> {
+    let grace = settings.place.grace;
+    let flush_for = grace.saturating_sub(GOODBYES).max(grace / 2);
+    let mut delivery = Group::new("delivery");
+    for (at, target) in board.targets.iter().enumerate() {
+        let Some(settings::NamedTarget { name, place }) =
+            settings.targets.iter().find(|known| known.name == target.name)
+        else {
+            warn!("nowhere to write to: set `influxdb.url`; until then the newest records are kept on disk");
+            target.link.not_configured("set `influxdb.url`", clock::now());
+            continue;
+        };
+        let (place, settings) = (place.clone(), settings.delivery.clone());
+        let open = Target::open(&place, &settings).map_err(|err| err.of(name))?;
+        let (reader, letters, target, board) =
+            (spool.reader(at), letters.clone(), Arc::clone(target), Arc::clone(board));
+        delivery.spawn(format!("delivery_{name}"), |stop| async move {
+            tokio::join!(
+                greeting::run(&place, &settings, &target, &stop),
+                deliver::run(open, reader, letters, settings.clone(), flush_for, board, stop.clone()),
+            );
+        });
+    }
+    Ok(delivery)
+}
+
+/// The sources of events. `safe`: up to which of its messages the broker may be told that they have arrived.
+fn listen(
+    settings: Settings,
+    rules: &watch::Receiver<Arc<Rules>>,
+    events: &mpsc::Sender<Arrival>,
+    safe: watch::Receiver<u64>,
+    board: &Arc<Board>,
+) -> Group {
+    let mut inputs = Group::new("inputs");
+    match settings.home_assistant {
+        Some(home) => inputs
+            .spawn("home_assistant", |stop| hass::run(home, rules.clone(), events.clone(), Arc::clone(board), stop)),
+        None => {
+            warn!("no Home Assistant to listen to: set `home_assistant.url` and `home_assistant.token`");
+            board.home_assistant.not_configured("set `home_assistant.url` and `home_assistant.token`", clock::now());
+        }
+    }
+    match settings.mqtt {
+        Some(broker) => {
+            let (rules, events, board) = (rules.clone(), events.clone(), Arc::clone(board));
+            let data_dir = settings.place.data_dir;
+            inputs.spawn("mqtt", |stop| mqtt::run(broker, data_dir, rules, safe, events, board, stop));
+        }
+        None => board.mqtt.link.not_configured("set `mqtt.host`", clock::now()),
+    }
+    inputs
 }
 
 /// The last words: the books of each target.
