@@ -49,8 +49,14 @@ fn check_tells_what_rules_there_are() {
     assert!(told().contains("rules.yaml is not there: the options alone count"), "{}", told());
     fs::write(&file, "rules: [{drop: true}]\nmqtt: {topics: [{preset: tasmota}, {preset: zigbee2mqtt}]}\n").unwrap();
     assert!(told().contains("rules.yaml: 1 rule, 2 topics"), "{}", told());
+    assert!(
+        told().contains("FAILED  mqtt                     rules.yaml has topics, and there is no broker"),
+        "{}",
+        told()
+    );
     fs::write(&file, "influxdb: {host: db}").unwrap();
     assert!(told().contains("influxdb: host: not used here, the options decide where to write"), "{}", told());
+    assert!(!told().contains("mqtt"), "{}", told());
 }
 
 #[test]
