@@ -19,7 +19,7 @@ fn wrong_rules_are_told_with_their_places_and_nothing_listens() {
     )
     .unwrap();
     let (file, data) = (file.to_str().unwrap(), folder.path().to_str().unwrap());
-    for command in ["run", "check", "preview"] {
+    for command in ["run", "check", "preview", "demo"] {
         let mut arguments = vec![command, "--rules", file, "--listen", "127.0.0.1:0", "--data-dir", data];
         if command == "preview" {
             arguments.extend(["--state", "/dev/null"]);
