@@ -15,10 +15,10 @@
 //! 1. [`config`]: what the user typed becomes settings, or every fault at once.
 //!    [`rules`]: what the options and `rules.yaml` say together, or every fault of the file with its line.
 //! 2. [`model`]: the values that all parts share - entities, events, points, times, and the fates of an event.
-//! 3. [`ingest::hass`]: one WebSocket session after the other; frames become events.
-//!    [`ingest::mqtt`]: messages of a broker, which hears of each when it is safe. [`supervisor`] knows the broker.
-//! 4. [`pipeline`]: which events, under what names; an event becomes a point, or is filtered with a reason.
-//!    [`places_file`]: where entities were, on disk, so that points of the past keep the tags they had.
+//! 3. [`ingest::hass`]: one WebSocket session after the other; frames become events, and what the registries say of the
+//!    entities. [`ingest::mqtt`]: messages of a broker, which hears of each when it is safe. [`supervisor`] knows the broker.
+//! 4. [`pipeline`]: which events, under what names, by the rules; an event becomes a point, waits for its turn, or is
+//!    filtered with a reason. [`places_file`]: where entities were, on disk, so that points of the past keep the tags they had.
 //! 5. [`mod@line`]: a point becomes one line that every database reads the same way, or is refused with a reason.
 //! 6. [`spool`]: lines wait here, as bytes, until each target has them: in memory, and behind that on disk.
 //! 7. [`deliver`]: batches, verdicts, retries, the breaker; one task for each target, and the only one who decides what
@@ -40,7 +40,9 @@
 //!   `verdict`, `isolate`, `allowance`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
 //!   around them obey.
 //! - **Every event has one fate at each target** ([`model::fate`]): stored, held, filtered, a duplicate, refused, set
-//!   aside, expired or dropped, with the reason. [`status::snapshot::Snapshot::unaccounted`] adds them up.
+//!   aside, expired or dropped, with the reason; or it still waits in the pipeline.
+//!   [`status::snapshot::Snapshot::unaccounted`] adds them up.
+//! - **A message is acknowledged when it is safe**: [`spool`] tells up to which receipt that is.
 //! - **Every task is in a [`runtime::group::Group`]**; groups stop in the order in which data flows. The first task that
 //!   ends by itself ends the service, in that order.
 //! - **What the outside may know is one [`status::snapshot::Snapshot`].**

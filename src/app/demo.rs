@@ -51,6 +51,8 @@ pub(super) async fn run(flags: &Flags, wishes: cli::Demo) -> anyhow::Result<Exit
     settings.targets = vec![NamedTarget { name: "influxdb".to_owned(), place: Target::Archive(archive.clone()) }];
     logging::start(settings.log);
 
+    // Wrong rules are told before anything is said to listen.
+    let pipeline = Pipeline::new(&rules::load(&settings)?.rules);
     let doors = Doors::open(&settings).await?;
     println!("A simulated home with {} entities, about {} changes a second.", home.entities, home.events_per_second);
     println!("  Home Assistant's WebSocket API  {}  (token: {})", prepared.url(), prepared.token.expose());
@@ -59,7 +61,6 @@ pub(super) async fn run(flags: &Flags, wishes: cli::Demo) -> anyhow::Result<Exit
     let board = Arc::new(Board::new(Instant::now(), clock::now()));
     let mut extra = Group::new("demo");
     extra.spawn("simulated_home", |stop| prepared.simulator.run(stop));
-    let pipeline = Pipeline::new(&rules::load(&settings)?.rules);
     extra.spawn("ticker", |stop| tick(Arc::clone(&board), prepared.handle, pipeline, stop));
     let run_for = wishes.seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
     service::run(settings, doors, Arc::clone(&board), signals, Extra { group: Some(extra), run_for }).await?;

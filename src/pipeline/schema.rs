@@ -682,17 +682,17 @@ mod tests {
         }
     }
 
-    fn pairs(text: &str) -> Option<Vec<(String, String)>> {
+    fn pairs(text: &str) -> Vec<(String, String)> {
         let pair = |word: &str| word.split_once('=').map(|(key, value)| (key.into(), value.into()));
-        Some(text.split_whitespace().filter_map(pair).collect())
+        text.split_whitespace().filter_map(pair).collect()
     }
 
-    fn words(text: &str) -> Option<Vec<String>> {
-        Some(text.split_whitespace().map(String::from).collect())
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(String::from).collect()
     }
 
-    fn fields(of: &[(&str, FieldActions)]) -> Option<Vec<(String, FieldActions)>> {
-        Some(of.iter().map(|(name, actions)| ((*name).to_owned(), actions.clone())).collect())
+    fn fields(of: &[(&str, FieldActions)]) -> Vec<(String, FieldActions)> {
+        of.iter().map(|(name, actions)| ((*name).to_owned(), actions.clone())).collect()
     }
 
     #[test]
@@ -704,7 +704,7 @@ mod tests {
         let unit = "domain=sensor entity_id=a; unit_of_measurement_str=\"W\" value=1";
         check_rule(&all, own("x"), "1", &attributes, &format!("x; {unit}"));
         check_rule(&all, own(""), "1", &attributes, &format!("all; {unit}"));
-        let renaming = Actions { rename_measurements: pairs("W=power all=everything"), ..Actions::default() };
+        let renaming = Actions { rename_measurements: Some(pairs("W=power all=everything")), ..Actions::default() };
         check_rule(&plain, renaming.clone(), "1", &attributes, "power; domain=sensor entity_id=a; value=1");
         check_rule(&all, renaming.clone(), "1", &attributes, &format!("everything; {unit}"));
         let both = Actions { override_measurement: Some("W".into()), ..renaming };
@@ -720,7 +720,7 @@ mod tests {
         };
         let attributes =
             [("a", Value::Int(1)), ("b", text("x")), ("c", Value::Int(2)), ("d", Value::Int(3)), ("t", text("tag"))];
-        let keeping = |list| Actions { keep_attributes: words(list), ..Actions::default() };
+        let keeping = |list| Actions { keep_attributes: Some(words(list)), ..Actions::default() };
         check_rule(
             &options,
             keeping("a b_str c"),
@@ -729,7 +729,7 @@ mod tests {
             "sensor.a; domain=sensor entity_id=a t=tag; a=1 b_str=\"x\" value=1",
         );
         check_rule(&options, keeping(""), "1", &attributes, "sensor.a; domain=sensor entity_id=a t=tag; value=1");
-        let ignoring = Actions { ignore_attributes: words("a d b_str"), ..keeping("a b d") };
+        let ignoring = Actions { ignore_attributes: Some(words("a d b_str")), ..keeping("a b d") };
         check_rule(&options, ignoring, "1", &attributes, "sensor.a; domain=sensor entity_id=a t=tag; value=1");
     }
 
@@ -739,8 +739,11 @@ mod tests {
             tags: vec![("site".into(), "home".into()), ("a".into(), "global".into())],
             ..settings::Schema::default()
         };
-        let actions =
-            Actions { tags: pairs("site=cabin domain=x"), tags_attributes: words("site a"), ..Actions::default() };
+        let actions = Actions {
+            tags: Some(pairs("site=cabin domain=x")),
+            tags_attributes: Some(words("site a")),
+            ..Actions::default()
+        };
         let attributes = [("site", text("attribute")), ("a", text("attribute")), ("b", Value::Int(1))];
         check_rule(
             &options,
@@ -755,7 +758,7 @@ mod tests {
     fn fields_get_other_names_and_a_name_that_is_taken_an_underscore() {
         let plain = settings::Schema::default();
         let attributes = [("a", Value::Int(1)), ("b", text("Hall 12"))];
-        let renaming = |list| Actions { rename_fields: pairs(list), ..Actions::default() };
+        let renaming = |list| Actions { rename_fields: Some(pairs(list)), ..Actions::default() };
         let table = [
             ("value=power b_str=name", "21", "a=1 b=12 name=\"Hall 12\" power=21"),
             ("a=b b=a", "21", "a=12 b=1 b_str=\"Hall 12\" value=21"),
@@ -778,14 +781,19 @@ mod tests {
         let whole = FieldActions { cast: Some(FieldType::Integer), ..FieldActions::default() };
         let truth = FieldActions { cast: Some(FieldType::Boolean), ..FieldActions::default() };
         let actions = Actions {
-            fields: fields(&[("value", scaled.clone()), ("a", whole), ("b_str", truth.clone()), ("none", scaled)]),
-            rename_fields: pairs("a=c b_str=b"),
+            fields: Some(fields(&[
+                ("value", scaled.clone()),
+                ("a", whole),
+                ("b_str", truth.clone()),
+                ("none", scaled),
+            ])),
+            rename_fields: Some(pairs("a=c b_str=b")),
             ..Actions::default()
         };
         let attributes = [("a", Value::Float(2.6)), ("b", text("yes"))];
         let expected = "sensor.a; domain=sensor entity_id=a; b=true c=3i value=215";
         check_rule(&plain, actions, "21.5", &attributes, expected);
-        let of_state = Actions { fields: fields(&[("state", truth)]), ..Actions::default() };
+        let of_state = Actions { fields: Some(fields(&[("state", truth)])), ..Actions::default() };
         check_rule(&plain, of_state, "on", &[], "sensor.a; domain=sensor entity_id=a; state=true value=1");
     }
 
@@ -798,7 +806,7 @@ mod tests {
             ("a_str", "1", vec![("a", text("x"))]),
             ("a", "1", vec![("a", Value::Float(1e30))]),
         ] {
-            let actions = Actions { fields: fields(&[(field, whole.clone())]), ..Actions::default() };
+            let actions = Actions { fields: Some(fields(&[(field, whole.clone())])), ..Actions::default() };
             let mut shaper = Shaper::new(&settings::Schema::default(), &[actions]);
             let refused = NoPoint::Refused { reason: Refused::WrongType, rule: "r0".into() };
             assert_eq!(shaper.shape(&change(state, &attributes), &mut Shape::default()), Err(refused), "{field}");
@@ -808,7 +816,7 @@ mod tests {
     #[test]
     fn a_number_that_a_rule_makes_infinite_is_left_out_and_counted() {
         let huge = FieldActions { scale: Some(1e300), ..FieldActions::default() };
-        let actions = Actions { fields: fields(&[("value", huge.clone()), ("a", huge)]), ..Actions::default() };
+        let actions = Actions { fields: Some(fields(&[("value", huge.clone()), ("a", huge)])), ..Actions::default() };
         let attributes = [("a", Value::Float(1e300)), ("b", Value::Int(1))];
         let expected = "sensor.a; domain=sensor entity_id=a; b=1";
         assert_eq!(check_rule(&settings::Schema::default(), actions, "1e300", &attributes, expected), 2);
@@ -817,7 +825,7 @@ mod tests {
     #[test]
     fn the_unit_that_is_written_is_the_one_of_the_number() {
         let kilowatts = FieldActions { unit: Some("kW".into()), round: Some(2), ..FieldActions::default() };
-        let actions = Actions { fields: fields(&[("value", kilowatts)]), ..Actions::default() };
+        let actions = Actions { fields: Some(fields(&[("value", kilowatts)])), ..Actions::default() };
         let by_unit = settings::Schema::default();
         let by_id = settings::Schema { measurement: MeasurementFrom::EntityId, ..by_unit.clone() };
         let tagged = settings::Schema { tags_attributes: vec!["unit_of_measurement".into()], ..by_id.clone() };

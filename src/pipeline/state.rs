@@ -22,6 +22,7 @@ pub struct State<'a> {
 
 /// Which fields a state makes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 pub struct StateFields {
     pub state: bool,
     pub value: bool,

@@ -111,7 +111,11 @@ impl FieldRule {
                 let mut written = String::new();
                 match whole(number) {
                     // As a person writes it: `21`, not `21.0`.
-                    #[expect(clippy::cast_precision_loss, reason = "what is lost is seen by the comparison")]
+                    #[expect(
+                        clippy::cast_precision_loss,
+                        clippy::float_cmp,
+                        reason = "the comparison sees what is lost"
+                    )]
                     Ok(whole) if whole as f64 == number => written = whole.to_string(),
                     _ => text::write_float(number, &mut written),
                 }
@@ -181,7 +185,7 @@ pub fn apply_to_attributes(treatment: &Treatment, of_state: StateFields, point: 
 /// Gives fields other names, all at once, so that two may change theirs. Returns what those of the state are called then.
 #[must_use]
 pub fn rename_fields(renames: &[(String, String)], point: &mut Point) -> Option<Box<Renamed>> {
-    let mut renamed = None;
+    let mut of_state = None;
     let between = |number: usize| format!("\0{number}");
     let present: Vec<usize> = (0..renames.len()).filter(|number| point.has_field(&renames[*number].0)).collect();
     for number in &present {
@@ -196,11 +200,11 @@ pub fn rename_fields(renames: &[(String, String)], point: &mut Point) -> Option<
         point.rename_field(&between(number), &name);
         if from == "state" || from == "value" {
             let own = || Box::new(Renamed { state: "state".to_owned(), value: "value".to_owned() });
-            let renamed: &mut Box<Renamed> = renamed.get_or_insert_with(own);
-            *if from == "state" { &mut renamed.state } else { &mut renamed.value } = name;
+            let called: &mut Box<Renamed> = of_state.get_or_insert_with(own);
+            *if from == "state" { &mut called.state } else { &mut called.value } = name;
         }
     }
-    renamed
+    of_state
 }
 
 /// To the nearest decimal number, by what the number really is, as Python's `round` does it: `2.675` is a hair less than that,
@@ -239,12 +243,12 @@ mod tests {
     use crate::model::value::{Attributes, Value};
     use crate::rules::{FieldActions, FieldType};
 
-    fn rule(actions: FieldActions) -> FieldRule {
-        FieldRule::new("value", &actions, &"r".into())
+    fn rule(actions: &FieldActions) -> FieldRule {
+        FieldRule::new("value", actions, &"r".into())
     }
 
-    fn check(actions: FieldActions, number: f64, expected: &Result<Made, Refused>) {
-        assert_eq!(rule(actions.clone()).apply(number, &Unit::Kept), *expected, "{actions:?} of {number}");
+    fn check(actions: &FieldActions, number: f64, expected: &Result<Made, Refused>) {
+        assert_eq!(rule(actions).apply(number, &Unit::Kept), *expected, "{actions:?} of {number}");
     }
 
     fn attributes(unit: &str) -> Attributes {
@@ -254,15 +258,15 @@ mod tests {
     #[test]
     fn numbers_are_changed_in_the_documented_order() {
         let nothing = FieldActions::default();
-        check(nothing.clone(), 1.5, &Ok(Made::Float(1.5)));
-        check(FieldActions { scale: Some(2.0), offset: Some(1.0), ..nothing.clone() }, 3.0, &Ok(Made::Float(7.0)));
+        check(&nothing, 1.5, &Ok(Made::Float(1.5)));
+        check(&FieldActions { scale: Some(2.0), offset: Some(1.0), ..nothing.clone() }, 3.0, &Ok(Made::Float(7.0)));
         let limited = FieldActions { scale: Some(10.0), min: Some(-5.0), max: Some(50.0), ..nothing.clone() };
         for (number, expected) in [(-1.0, -5.0), (1.0, 10.0), (6.0, 50.0), (f64::INFINITY, 50.0)] {
-            check(limited.clone(), number, &Ok(Made::Float(expected)));
+            check(&limited, number, &Ok(Made::Float(expected)));
         }
         // The limit is rounded, too, and the rounded number cast.
         let all = FieldActions { max: Some(20.56), round: Some(1), cast: Some(FieldType::Text), ..nothing };
-        check(all, 30.0, &Ok(Made::Text("20.6".into())));
+        check(&all, 30.0, &Ok(Made::Text("20.6".into())));
     }
 
     #[test]
@@ -277,31 +281,31 @@ mod tests {
             (12.5, 0, 12.0),
         ];
         for (number, places, expected) in table {
-            check(FieldActions { round: Some(places), ..FieldActions::default() }, number, &Ok(Made::Float(expected)));
+            check(&FieldActions { round: Some(places), ..FieldActions::default() }, number, &Ok(Made::Float(expected)));
         }
     }
 
     #[test]
     fn a_number_is_cast_or_refused() {
         let cast = |kind| FieldActions { cast: Some(kind), ..FieldActions::default() };
-        check(cast(FieldType::Float), 1.0, &Ok(Made::Float(1.0)));
+        check(&cast(FieldType::Float), 1.0, &Ok(Made::Float(1.0)));
         for (number, expected) in [(2.4, 2), (2.5, 3), (-2.5, -3), (-9.2e18, -9_200_000_000_000_000_000)] {
-            check(cast(FieldType::Integer), number, &Ok(Made::Integer(expected)));
+            check(&cast(FieldType::Integer), number, &Ok(Made::Integer(expected)));
         }
-        check(cast(FieldType::Integer), 9_223_372_036_854_775_808.0, &Err(Refused::WrongType));
-        check(cast(FieldType::Integer), -9.3e18, &Err(Refused::WrongType));
-        check(cast(FieldType::Boolean), 0.0, &Ok(Made::Boolean(false)));
-        check(cast(FieldType::Boolean), -0.1, &Ok(Made::Boolean(true)));
-        check(cast(FieldType::Text), 21.0, &Ok(Made::Text("21".into())));
-        check(cast(FieldType::Text), 0.5, &Ok(Made::Text("0.5".into())));
-        check(FieldActions { scale: Some(1e300), ..FieldActions::default() }, 1e300, &Ok(Made::Float(f64::INFINITY)));
+        check(&cast(FieldType::Integer), 9_223_372_036_854_775_808.0, &Err(Refused::WrongType));
+        check(&cast(FieldType::Integer), -9.3e18, &Err(Refused::WrongType));
+        check(&cast(FieldType::Boolean), 0.0, &Ok(Made::Boolean(false)));
+        check(&cast(FieldType::Boolean), -0.1, &Ok(Made::Boolean(true)));
+        check(&cast(FieldType::Text), 21.0, &Ok(Made::Text("21".into())));
+        check(&cast(FieldType::Text), 0.5, &Ok(Made::Text("0.5".into())));
+        check(&FieldActions { scale: Some(1e300), ..FieldActions::default() }, 1e300, &Ok(Made::Float(f64::INFINITY)));
     }
 
     #[test]
     fn a_text_is_cast_or_stays() {
         let made = |cast, text| {
             let actions = FieldActions { cast, scale: Some(10.0), ..FieldActions::default() };
-            rule(actions).apply_to_text(text)
+            rule(&actions).apply_to_text(text)
         };
         assert_eq!(made(None, "12"), Ok(None));
         assert_eq!(made(Some(FieldType::Text), "12"), Ok(None));
@@ -319,7 +323,7 @@ mod tests {
     #[test]
     fn a_unit_is_converted_if_both_measure_the_same() {
         let to =
-            |unit: &str| rule(FieldActions { unit: Some(unit.into()), scale: Some(2.0), ..FieldActions::default() });
+            |unit: &str| rule(&FieldActions { unit: Some(unit.into()), scale: Some(2.0), ..FieldActions::default() });
         let kilowatts = to("kW");
         let unit = kilowatts.unit(&attributes("W"));
         assert_eq!(kilowatts.apply(1_500.0, &unit), Ok(Made::Float(3.0)));
@@ -328,6 +332,6 @@ mod tests {
         assert_eq!(kilowatts.apply(21.0, &unit), Ok(Made::Float(42.0)));
         assert_eq!(unit, Unit::Foreign("°C".into()));
         assert_eq!(kilowatts.unit(&Attributes::default()), Unit::Kept);
-        assert_eq!(rule(FieldActions::default()).unit(&attributes("W")), Unit::Kept);
+        assert_eq!(rule(&FieldActions::default()).unit(&attributes("W")), Unit::Kept);
     }
 }

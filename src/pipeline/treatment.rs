@@ -303,7 +303,7 @@ mod tests {
             drop: Some(true),
             override_measurement: Some("a".into()),
             throttle: Some(Duration::from_secs(10)),
-            heartbeat: Some(Duration::from_secs(60)),
+            heartbeat: Some(Duration::from_mins(1)),
             only_state_changes: Some(true),
             keep_attributes: Some(words("x y")),
             ..Actions::default()

@@ -379,7 +379,7 @@ mqtt:
   topics:
     - topic: a/b
     - measurement: m
-    - {preset: zigbee, topic: a}
+    - {preset: zigbee}
     - {preset: mqtt_statestream}
     - {preset: mqtt_statestream, topic: a/+/b, tags: {a: b}}
     - {preset: tasmota, fields: {a: b}}

@@ -83,7 +83,8 @@ fn topic_of(typed: &file::Topic, at: &Place, faults: &mut Faults<'_>) -> Option<
     if let Some(filter) = &typed.topic {
         return Some(filter.clone());
     }
-    if faults.has_any_in(&at.key("topic")) {
+    // Which preset was meant, and so whether it needs a topic, is not known.
+    if ["topic", "preset"].iter().any(|key| faults.has_any_in(&at.key(key))) {
         return None;
     }
     let usual = match typed.preset {

@@ -19,7 +19,7 @@ fn wrong_rules_are_told_with_their_places_and_nothing_listens() {
     )
     .unwrap();
     let (file, data) = (file.to_str().unwrap(), folder.path().to_str().unwrap());
-    for command in ["run", "check", "preview"] {
+    for command in ["run", "check", "preview", "demo"] {
         let mut arguments = vec![command, "--rules", file, "--listen", "127.0.0.1:0", "--data-dir", data];
         if command == "preview" {
             arguments.extend(["--state", "/dev/null"]);
@@ -49,8 +49,14 @@ fn check_tells_what_rules_there_are() {
     assert!(told().contains("rules.yaml is not there: the options alone count"), "{}", told());
     fs::write(&file, "rules: [{drop: true}]\nmqtt: {topics: [{preset: tasmota}, {preset: zigbee2mqtt}]}\n").unwrap();
     assert!(told().contains("rules.yaml: 1 rule, 2 topics"), "{}", told());
+    assert!(
+        told().contains("FAILED  mqtt                     rules.yaml has topics, and there is no broker"),
+        "{}",
+        told()
+    );
     fs::write(&file, "influxdb: {host: db}").unwrap();
     assert!(told().contains("influxdb: host: not used here, the options decide where to write"), "{}", told());
+    assert!(!told().contains("mqtt"), "{}", told());
 }
 
 #[test]

@@ -56,7 +56,8 @@ const GOODBYE: Duration = Duration::from_millis(500);
 const CROWDED: Duration = Duration::from_millis(10);
 
 const NO_TOPIC: &str = "no topic in rules.yaml says what to listen to";
-const NO_BROKER: &str = "install the Mosquitto broker add-on, or set `mqtt.host`";
+/// What to do where the Supervisor knows no broker.
+pub const NO_BROKER: &str = "install the Mosquitto broker add-on, or set `mqtt.host`";
 
 const PAUSES: Pauses = Pauses {
     failures: Policy { first: Duration::from_millis(500), longest: Duration::from_secs(30) },
