@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,21 +19,36 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Ingestor {
     process: Process,
     address: SocketAddr,
-    _data: TempDir,
+    folder: TempDir,
 }
 
 impl Ingestor {
     /// Starts the service with these options and an empty data folder.
     pub fn start(options: &Value) -> Self {
-        let data = TempDir::new().unwrap();
-        let file = data.path().join("options.json");
-        fs::write(&file, options.to_string()).unwrap();
+        Self::start_with_rules(options, "")
+    }
+
+    /// `rules` is what `rules.yaml` holds.
+    pub fn start_with_rules(options: &Value, rules: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        fs::write(folder.path().join("options.json"), options.to_string()).unwrap();
+        fs::create_dir(folder.path().join("data")).unwrap();
+        fs::write(folder.path().join("data/rules.yaml"), rules).unwrap();
         let address = free_address();
-        let mut command = Command::new(binary());
-        command.arg("run").arg("--options").arg(file).arg("--data-dir").arg(data.path().join("data"));
-        command.arg("--listen").arg(address.to_string());
-        let process = Process::start("ha-ingestor", &mut command, &data.path().join("log"));
-        Self { process, address, _data: data }
+        Self { process: run(folder.path(), address), address, folder }
+    }
+
+    /// An orderly end, and a start with the same options and data.
+    pub fn restart(&mut self) {
+        self.end();
+        self.process = run(self.folder.path(), self.address);
+    }
+
+    /// As editors do that never leave half a file behind.
+    pub fn change_rules(&self, rules: &str) {
+        let beside = self.folder.path().join("data/rules.yaml.new");
+        fs::write(&beside, rules).unwrap();
+        fs::rename(beside, self.folder.path().join("data/rules.yaml")).unwrap();
     }
 
     /// Until it hears Home Assistant and reaches its target.
@@ -46,14 +61,65 @@ impl Ingestor {
         self.wait_for_answer("/health", "ha-ingestor answers");
     }
 
+    /// Until a metric, as [`Self::count`] gives it, is what is wanted.
+    pub fn wait_for(&mut self, name: &str, is_right: impl Fn(u64) -> bool) {
+        let mut last = 0;
+        wait_until(&format!("{name} is right"), Duration::from_secs(90), || {
+            self.process.must_run();
+            let count = self.count(name);
+            if count != last {
+                println!("{name} is {count}");
+                last = count;
+            }
+            is_right(count).then_some(())
+        });
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        http::get(self.address, path, &[]).expect("the service answers").json()
+    }
+
     pub fn metrics(&self) -> String {
         let answer = http::get(self.address, "/metrics", &[]).expect("the service answers");
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.body
     }
 
+    /// The sum over the labels that `name` does not give, without its prefix.
+    ///
+    /// # Panics
+    ///
+    /// If it is less than zero: the books are wrong then.
+    pub fn count(&self, name: &str) -> u64 {
+        let page = self.metrics();
+        let rows = page.lines().filter_map(|line| {
+            let (series, value) = line.strip_prefix("ha_ingest_")?.rsplit_once(' ')?;
+            (series == name || series.split_once('{').is_some_and(|(plain, _)| plain == name)).then_some(value)
+        });
+        let values: Vec<f64> = rows.map(|value| value.parse().unwrap()).collect();
+        assert!(!values.is_empty() && values.iter().all(|value| *value >= 0.0), "{name} is {values:?} in\n{page}");
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
+        let sum = values.iter().sum::<f64>().round() as u64;
+        sum
+    }
+
+    /// The most memory that it ever had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
     /// SIGTERM, and the orderly end.
     pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
         let status = self.process.terminate(GRACE).expect("the service ends within the grace");
         assert!(status.success(), "ha-ingestor ended with {status}");
     }
@@ -64,6 +130,13 @@ impl Ingestor {
             http::get(self.address, path, &[]).ok().filter(|answer| answer.status == 200)
         });
     }
+}
+
+fn run(folder: &Path, address: SocketAddr) -> Process {
+    let mut command = Command::new(binary());
+    command.arg("run").arg("--options").arg(folder.join("options.json")).arg("--data-dir").arg(folder.join("data"));
+    command.arg("--listen").arg(address.to_string());
+    Process::start("ha-ingestor", &mut command, &folder.join("log"))
 }
 
 /// The one that cargo built, unless `HA_INGESTOR_TEST_BINARY` names another, such as the one in the image.

@@ -19,6 +19,7 @@ mod parity;
 mod peers;
 mod points;
 mod registries;
+mod sources;
 
 #[path = "../support"]
 mod support {

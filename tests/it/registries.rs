@@ -28,13 +28,13 @@ use crate::peers::home_assistant::{HomeAssistant, Setup};
 const SOON: Duration = Duration::from_mins(1);
 
 /// The owner, who sets the home up.
-struct Owner {
+pub struct Owner {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     last_id: u64,
 }
 
 impl Owner {
-    async fn connect(home: &HomeAssistant) -> Self {
+    pub async fn connect(home: &HomeAssistant) -> Self {
         let (socket, _) = connect_async(websocket(home)).await.unwrap();
         let mut owner = Self { socket, last_id: 0 };
         owner.hear().await;
@@ -44,7 +44,7 @@ impl Owner {
     }
 
     /// The result of a command.
-    async fn ask(&mut self, kind: &str, mut command: Value) -> Value {
+    pub async fn ask(&mut self, kind: &str, mut command: Value) -> Value {
         self.last_id += 1;
         command["id"] = self.last_id.into();
         command["type"] = kind.into();

@@ -1,12 +1,16 @@
 //! Which messages were handed over and not yet acknowledged.
 //!
 //! The broker sends a message again, in a later connection, until it is acknowledged. What is handed over already is then
-//! not handed over a second time, and acknowledged when it is safe. Acknowledgements go out in the order in which the
+//! not handed over a second time, and acknowledged when it is safe. That is so as well for what was acknowledged just before
+//! the connection broke: a broker that is stopped reads no more while it saves what it has. Acknowledgements go out in the order in which the
 //! messages came in the present connection (MQTT 5, section 4.6). In doubt a message is handed over: twice is better than
 //! never.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Of the acknowledgements of a connection the last so many may not have been read by the broker: those of a few seconds.
+const MOST_UNREAD: usize = 4_096;
 
 /// A message as the broker delivers it.
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +43,12 @@ pub struct Receipts {
     open: VecDeque<Open>,
     /// So many of them, from the first, have an acknowledgement that is on its way to the connection.
     on_their_way: usize,
+    /// The last that were acknowledged in this connection, the oldest first.
+    acknowledged: VecDeque<Open>,
     /// Of earlier connections, and not yet sent again.
     earlier: VecDeque<Open>,
+    /// Acknowledged in the connection before. What the broker did not read of that it sends again before anything else.
+    maybe_unread: VecDeque<Open>,
     last: Option<Last>,
 }
 
@@ -63,11 +71,13 @@ impl Receipts {
     /// A connection has begun. Without a session the broker has forgotten what it sent, and its packet numbers.
     pub fn connected(&mut self, session_is_present: bool) {
         self.on_their_way = 0;
+        self.maybe_unread = std::mem::take(&mut self.acknowledged);
         if session_is_present {
             self.earlier.append(&mut self.open);
         } else {
             self.open.clear();
             self.earlier.clear();
+            self.maybe_unread.clear();
         }
         self.last = None;
     }
@@ -79,15 +89,16 @@ impl Receipts {
 
     pub fn take(&mut self, delivery: &Delivery<'_>) -> Taken {
         let print = fingerprint(delivery);
-        if let Some(packet) = delivery.packet {
-            let known = self.earlier.iter().position(|open| open.packet == packet);
-            if let Some(open) = known.and_then(|at| self.earlier.remove(at))
-                && delivery.again
-                && open.print == print
-            {
-                self.open.push_back(open);
-                return Taken::Redelivered;
-            }
+        if !delivery.again {
+            self.maybe_unread.clear();
+        }
+        if let Some(packet) = delivery.packet
+            && let Some(open) = self.of_earlier(packet)
+            && delivery.again
+            && open.print == print
+        {
+            self.open.push_back(open);
+            return Taken::Redelivered;
         }
         let copied = self.copied(print, delivery.subscriptions);
         let receipt = copied.unwrap_or_else(|| {
@@ -98,6 +109,16 @@ impl Receipts {
         });
         self.open.extend(delivery.packet.map(|packet| Open { receipt, packet, print }));
         if copied.is_some() { Taken::Copy } else { Taken::New(receipt) }
+    }
+
+    /// A number stands for what was sent last under it.
+    fn of_earlier(&mut self, packet: u16) -> Option<Open> {
+        let known = self.earlier.iter().position(|open| open.packet == packet);
+        if let Some(at) = known {
+            return self.earlier.remove(at);
+        }
+        let known = self.maybe_unread.iter().rposition(|open| open.packet == packet)?;
+        self.maybe_unread.remove(known)
     }
 
     /// MQTT 5 sends a message once for each subscription that matches it, one copy after the other. Another message that is
@@ -128,7 +149,10 @@ impl Receipts {
     pub fn acknowledged(&mut self) {
         if self.on_their_way > 0 {
             self.on_their_way -= 1;
-            self.open.pop_front();
+            self.acknowledged.extend(self.open.pop_front());
+            if self.acknowledged.len() > MOST_UNREAD {
+                self.acknowledged.pop_front();
+            }
         }
     }
 
@@ -152,7 +176,7 @@ fn fingerprint(delivery: &Delivery<'_>) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Delivery, Receipts, Taken};
+    use super::{Delivery, MOST_UNREAD, Receipts, Taken};
 
     /// The packet, whether it came before, the payload.
     fn take(receipts: &mut Receipts, packet: u16, again: bool, payload: &str) -> Taken {
@@ -226,6 +250,47 @@ mod tests {
         assert_eq!(take(&mut receipts, 2, true, "on"), Taken::Redelivered);
         assert_eq!(take(&mut receipts, 3, true, "on"), Taken::Redelivered);
         assert_eq!(acknowledge(&mut receipts, 3), [2, 3]);
+    }
+
+    #[test]
+    fn an_acknowledgement_that_the_broker_did_not_read_is_owed_again() {
+        let mut receipts = Receipts::default();
+        for (packet, payload) in [(1, "on"), (2, "off"), (3, "on")] {
+            take(&mut receipts, packet, false, payload);
+        }
+        assert_eq!(acknowledge(&mut receipts, 3), [1, 2, 3]);
+        // The number of what is acknowledged may be that of another message: the broker has read it then.
+        take(&mut receipts, 1, false, "dim");
+        assert_eq!(acknowledge(&mut receipts, 4), [1]);
+        receipts.connected(true);
+        assert_eq!(take(&mut receipts, 2, true, "off"), Taken::Redelivered);
+        assert_eq!(take(&mut receipts, 3, true, "off"), Taken::New(5), "it only looks like one");
+        assert_eq!(take(&mut receipts, 1, true, "dim"), Taken::Redelivered);
+        assert_eq!(acknowledge(&mut receipts, 5), [2, 3, 1]);
+
+        receipts.connected(true);
+        assert_eq!(take(&mut receipts, 4, false, "on"), Taken::New(6));
+        assert_eq!(take(&mut receipts, 2, true, "off"), Taken::New(7), "what comes again comes before all that is new");
+        assert_eq!(acknowledge(&mut receipts, 7), [4, 2]);
+        receipts.connected(true);
+        receipts.connected(true);
+        assert_eq!(take(&mut receipts, 2, true, "off"), Taken::New(8), "it was not sent in the connection before");
+        acknowledge(&mut receipts, 8);
+        receipts.connected(false);
+        assert_eq!(take(&mut receipts, 2, true, "off"), Taken::New(9), "the session is another one");
+    }
+
+    #[test]
+    fn only_the_last_acknowledgements_are_doubted() {
+        let mut receipts = Receipts::default();
+        let most = u16::try_from(MOST_UNREAD).unwrap();
+        for packet in 1..=most + 1 {
+            take(&mut receipts, packet, false, "on");
+        }
+        assert_eq!(acknowledge(&mut receipts, u64::MAX).len(), MOST_UNREAD + 1);
+        receipts.connected(true);
+        assert_eq!(take(&mut receipts, 2, true, "on"), Taken::Redelivered);
+        assert_eq!(take(&mut receipts, 1, true, "on"), Taken::New(u64::from(most) + 2));
     }
 
     #[test]

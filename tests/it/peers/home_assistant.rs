@@ -30,6 +30,7 @@ pub struct Setup<'a> {
     pub influxdb: Option<(u16, &'a str)>,
     /// The integration `mqtt` with the broker at this port of the loopback. What happens is published as well: by
     /// `mqtt_statestream` below `stream`, with times and attributes, and by `mqtt_eventstream` to `home/events`.
+    /// An automation switches the flag whenever `night_falls` is fired.
     pub mqtt: Option<u16>,
 }
 
@@ -118,6 +119,12 @@ impl HomeAssistant {
         let body = json!({"state": state, "attributes": attributes}).to_string();
         let answer = self.post(&format!("/api/states/{entity_id}"), &body);
         assert!(matches!(answer.status, 200 | 201), "{entity_id}: {answer:?}");
+    }
+
+    /// Fires an event of this type, without data.
+    pub fn fire(&self, event_type: &str) {
+        let answer = self.post(&format!("/api/events/{event_type}"), "{}");
+        assert_eq!(answer.status, 200, "{event_type}: {answer:?}");
     }
 
     /// Makes changes, and gives the ledger of them once they are made.
@@ -233,7 +240,9 @@ template:
     if setup.mqtt.is_some() {
         yaml.push_str(
             "mqtt_statestream: {base_topic: stream, publish_attributes: true, publish_timestamps: true}\n\
-             mqtt_eventstream: {publish_topic: home/events}\n",
+             mqtt_eventstream: {publish_topic: home/events}\n\
+             automation: [{id: night, alias: Night, triggers: [{trigger: event, event_type: night_falls}],\n\
+             \x20 actions: [{action: input_boolean.toggle, target: {entity_id: input_boolean.flag}}]}]\n",
         );
     }
     yaml
