@@ -31,6 +31,7 @@ fn every_change_is_in_both_databases_although_one_of_them_was_killed() {
         Ingestor::start(&json!({
             "home_assistant": {"url": home.url(), "token": home.token()},
             "influxdb": {"url": url, "api": "v1", "database": DATABASE},
+            "events": [],
         }))
     });
     for ingestor in &mut ingestors {
