@@ -3,7 +3,7 @@
 //! These are the things that are true once both were checked. `rules.yaml` may change while the service runs; then there is
 //! another value of [`Rules`], and whoever works by them gets it.
 //!
-//! [`load`] is the one door: the text becomes a [`tree`], the tree the types of the [`file`], and these become [`Rules`], or
+//! [`load`] is the one door: the text becomes a `tree`, the tree the types of the `file`, and these become [`Rules`], or
 //! every fault with its line and column. It reads no file: `app` does.
 
 mod faults;
