@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::peers::home_assistant::{HomeAssistant, Setup};
 
 /// Also on a machine that builds something else at the same time.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// The owner, who sets the home up.
 pub struct Owner {
@@ -115,9 +115,8 @@ impl Listener {
                 }
             }
         };
-        if timeout(SOON, listen).await.is_err() {
-            panic!("{what}: still not so; {:?}, {:?}", self.registries.entities.keys(), self.fired);
-        }
+        let is_in_time = timeout(SOON, listen).await.is_ok();
+        assert!(is_in_time, "{what}: still not so; {:?}, {:?}", self.registries.entities.keys(), self.fired);
     }
 
     fn has(&self, entity: &str, area: &str, floor: &str, labels: &[&str]) -> bool {
