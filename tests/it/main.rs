@@ -6,7 +6,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests are told by the environment where the real peers are")]
 #![allow(unreachable_pub, reason = "nothing is reachable from outside of a test binary")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "all of this is test code, helpers included")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "all of this is test code, helpers included"
+)]
 
 mod blocks;
 mod converter;

@@ -115,8 +115,8 @@ impl Listener {
                 }
             }
         };
-        let is_so = timeout(SOON, listen).await.is_ok();
-        assert!(is_so, "{what}: still not so; {:?}, {:?}", self.registries.entities.keys(), self.fired);
+        let is_in_time = timeout(SOON, listen).await.is_ok();
+        assert!(is_in_time, "{what}: still not so; {:?}, {:?}", self.registries.entities.keys(), self.fired);
     }
 
     fn has(&self, entity: &str, area: &str, floor: &str, labels: &[&str]) -> bool {

@@ -23,7 +23,7 @@ mqtt:
 ";
 
 /// Also on a machine that builds something else at the same time.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn every_change_is_one_point_whether_it_is_told_once_or_in_three_ways() {
@@ -146,7 +146,7 @@ fn places_are_those_of_the_time_of_a_point_and_rules_change_while_all_goes_on() 
 
 fn rules_change_while_all_goes_on(home: &HomeAssistant, influxd: &Influxd, database: &str, ingestor: &mut Ingestor) {
     let set = |number: u32| {
-        let flag = if number % 2 == 0 { "turn_off" } else { "turn_on" };
+        let flag = if number.is_multiple_of(2) { "turn_off" } else { "turn_on" };
         home.call(&format!("input_boolean.{flag}"), &json!({"entity_id": "input_boolean.flag"}));
         home.call("input_number.set_value", &json!({"entity_id": "input_number.level", "value": number}));
     };
