@@ -18,7 +18,6 @@ pub mod task;
 pub mod transform;
 pub mod treatment;
 pub mod twice;
-pub mod units;
 pub mod words;
 
 use std::collections::{HashMap, VecDeque};

@@ -19,6 +19,7 @@ mod parity;
 mod peers;
 mod points;
 mod registries;
+mod units;
 
 #[path = "../support"]
 mod support {
