@@ -71,7 +71,6 @@ const DECIDERS: &[&str] = &[
     "src/pipeline/state.rs",
     "src/pipeline/transform.rs",
     "src/pipeline/treatment.rs",
-    "src/pipeline/units.rs",
     "src/pipeline/mqtt",
     "src/pipeline/twice.rs",
     "src/pipeline/words.rs",

@@ -12,4 +12,5 @@ pub mod refused;
 pub mod registries;
 pub mod time;
 pub mod topic;
+pub mod units;
 pub mod value;

@@ -6,6 +6,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// Mosquitto ends the connection of a client that asks for more.
+const MOST_LEVELS: usize = 200;
+
 /// A topic filter that a broker takes. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicFilter(Arc<str>);
@@ -17,6 +20,8 @@ pub enum InvalidTopicFilter {
     Empty,
     #[error("a topic filter has at most 65535 bytes")]
     TooLong,
+    #[error("a topic has at most {MOST_LEVELS} levels")]
+    TooDeep,
     #[error("`#` stands alone in the last level, like `home/#`")]
     Hash,
     #[error("`+` stands alone in its level, like `home/+/state`")]
@@ -35,6 +40,9 @@ impl TopicFilter {
         }
         if text.contains('\0') {
             return Err(InvalidTopicFilter::Nul);
+        }
+        if text.split('/').count() > MOST_LEVELS {
+            return Err(InvalidTopicFilter::TooDeep);
         }
         let mut levels = text.split('/').peekable();
         while let Some(level) = levels.next() {
@@ -80,7 +88,7 @@ impl fmt::Display for TopicFilter {
 
 #[cfg(test)]
 mod tests {
-    use super::{InvalidTopicFilter, TopicFilter};
+    use super::{InvalidTopicFilter, MOST_LEVELS, TopicFilter};
 
     #[test]
     fn filters_match_as_the_standard_says() {
@@ -119,5 +127,8 @@ mod tests {
             assert_eq!(TopicFilter::parse(text), Err(error), "{text:?}");
         }
         assert_eq!(TopicFilter::parse(&"a".repeat(65_536)), Err(InvalidTopicFilter::TooLong));
+        let deep = |levels: usize| TopicFilter::parse(&vec!["a"; levels].join("/"));
+        assert!(deep(MOST_LEVELS).is_ok());
+        assert_eq!(deep(MOST_LEVELS + 1), Err(InvalidTopicFilter::TooDeep));
     }
 }

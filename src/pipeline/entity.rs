@@ -156,21 +156,31 @@ impl Desk {
             return Outcome::Duplicate;
         }
         if treatment.has_pace() {
-            return self.decide_in_pace(known, change, now);
+            // A broker keeps messages for those who are away. Home Assistant's own connection tells of the present.
+            let is_present = teller.source == Source::HomeAssistant
+                || known.newest.is_none_or(|newest| newest <= change.last_updated);
+            return self.decide_in_pace(known, change, is_present, now);
         }
         self.shape(known, change)
     }
 
-    fn decide_in_pace(&mut self, known: &mut Known, change: &StateChange, now: Timestamp) -> Outcome {
+    fn decide_in_pace(&mut self, known: &mut Known, change: &StateChange, is_present: bool, now: Timestamp) -> Outcome {
         let Some(treatment) = known.treatment.clone() else { return Outcome::Filtered(Filtered::NotIncluded) };
         let pace = known.pace.get_or_insert_default();
-        if treatment.only_state_changes && pace.has_seen(&change.state) && no_value(&change.state).is_none() {
+        if is_present
+            && treatment.only_state_changes
+            && pace.has_seen(&change.state)
+            && no_value(&change.state).is_none()
+        {
             return Outcome::Filtered(Filtered::SameState);
         }
         let outcome = self.shape(known, change);
+        let is_point = matches!(outcome, Outcome::Point);
         let pace = known.pace.get_or_insert_default();
-        if !matches!(outcome, Outcome::Point) {
-            pace.rest();
+        if is_present {
+            pace.see(change, is_point);
+        }
+        if !is_point {
             return outcome;
         }
         if let Some(throttle) = treatment.throttle
@@ -184,7 +194,7 @@ impl Desk {
                 Held::Replaces => Outcome::Filtered(Filtered::Throttled),
             };
         }
-        if let Some(heartbeat) = treatment.heartbeat {
+        if let Some(heartbeat) = treatment.heartbeat.filter(|_| is_present) {
             pace.wrote(change, heartbeat, now, &mut self.agenda);
         }
         outcome
@@ -205,6 +215,7 @@ impl Desk {
             if matches!(outcome, Outcome::Point)
                 && let (Some(treatment), Some(pace)) = (&known.treatment, &mut known.pace)
                 && let Some(heartbeat) = treatment.heartbeat
+                && pace.is_last(&held)
             {
                 pace.wrote(&held, heartbeat, now, &mut self.agenda);
             }
@@ -303,6 +314,11 @@ impl Desk {
         known.generation = self.generation;
         known.device_class = class.filter(|_| self.treatments.depends_on_class()).map(Box::from);
         let found = self.treatments.find(&change.entity, class);
+        let beats = found.as_ref().is_some_and(|found| !found.drops && found.heartbeat.is_some());
+        if let Some(pace) = known.pace.as_mut().filter(|_| !beats) {
+            // What is written meanwhile is not noted, and would not be what a later heartbeat brings back.
+            pace.rest();
+        }
         known.shape.forget();
         known.treatment = found;
     }
@@ -320,6 +336,12 @@ impl Desk {
 }
 
 impl Known {
+    /// Whether nothing would be missed if it were forgotten: Home Assistant's own connection does not tell of it, and
+    /// nothing waits.
+    pub(super) fn is_dispensable(&self) -> bool {
+        self.newest.is_none() && !self.pace.as_ref().is_some_and(|pace| pace.holds())
+    }
+
     /// The rule that has the last word on this entity.
     pub(super) fn rule(&self) -> Option<Arc<str>> {
         self.treatment.as_ref()?.rule.clone()

@@ -18,7 +18,6 @@ pub mod task;
 pub mod transform;
 pub mod treatment;
 pub mod twice;
-pub mod units;
 pub mod words;
 
 use std::collections::{HashMap, VecDeque};
@@ -42,10 +41,10 @@ pub struct Pipeline {
     messages: Messages,
     /// One entry per entity that exists: the source reports what was removed, also while nobody was listening.
     known: HashMap<EntityId, Known>,
-    /// What waited for something that does not come any more. Its turn is now.
-    released: VecDeque<Released>,
-    /// The oldest message behind what was released.
-    released_receipt: Option<u64>,
+    /// Changes that waited when their entity was removed. Their turn is now.
+    released: VecDeque<StateChange>,
+    /// When so many entities are known those are looked for that can be forgotten.
+    forget_at: usize,
     last_receipt: u64,
     /// Of the last message or event of the bus.
     point: Point,
@@ -53,12 +52,6 @@ pub struct Pipeline {
     due: Option<StateChange>,
     /// Of an entity that was removed while one of its changes waited.
     gone: Known,
-}
-
-enum Released {
-    Settled(Settled),
-    /// Of an entity that was removed.
-    Held(StateChange),
 }
 
 /// The fate of one event.
@@ -108,7 +101,7 @@ impl Pipeline {
             messages: Messages::new(rules),
             known: HashMap::new(),
             released: VecDeque::new(),
-            released_receipt: None,
+            forget_at: MOST_KNOWN,
             last_receipt: 0,
             point: Point::default(),
             due: None,
@@ -130,11 +123,7 @@ impl Pipeline {
 
     /// Other rules apply from `now` on, also to what waits. Returns whether [`Self::places`] are others.
     pub fn follow(&mut self, rules: &Arc<Rules>, now: Timestamp) -> bool {
-        self.released_receipt = self.unsettled_receipt();
-        while let Some(settled) = self.messages.next_settled(END_OF_TIME) {
-            self.released.push_back(Released::Settled(settled));
-        }
-        self.messages = Messages::new(rules);
+        self.messages.follow(rules);
         let moved = self.desk.follow(rules, now);
         for (entity, known) in &mut self.known {
             self.desk.look_again(entity, known);
@@ -172,8 +161,7 @@ impl Pipeline {
     /// The receipt of the oldest message that has no fate yet. A value that a rule holds back has one.
     #[must_use]
     pub fn unsettled_receipt(&self) -> Option<u64> {
-        let released = self.released_receipt.filter(|_| !self.released.is_empty());
-        [released, self.messages.oldest_receipt()].into_iter().flatten().min()
+        self.messages.oldest_receipt()
     }
 
     /// Decides the fate of one event. `now` is the time of the wall clock.
@@ -190,7 +178,7 @@ impl Pipeline {
             Event::Message(message) => self.handle_message(message, now),
             Event::Removed(entity) => {
                 let held = self.known.remove(entity).and_then(|mut known| self.desk.end(&mut known));
-                self.released.extend(held.map(Released::Held));
+                self.released.extend(held);
                 Fate::Filtered(Filtered::Removed)
             }
         }
@@ -228,13 +216,13 @@ impl Pipeline {
 
     fn decide_due(&mut self, now: Timestamp, home_is_live: bool) -> Option<(StateChange, Option<Source>, Outcome)> {
         loop {
-            let released = self.released.pop_front();
-            let settled = match released {
-                Some(Released::Held(change)) => return Some(self.decide_gone(change)),
-                Some(Released::Settled(settled)) => Some(settled),
-                None => self.messages.next_settled(now),
-            };
-            if let Some(Settled { change, is_exact }) = settled {
+            if let Some(change) = self.released.pop_front() {
+                return Some(self.decide_gone(change));
+            }
+            if let Some(Settled { change, is_exact }) = self.messages.next_settled(now) {
+                if self.known.len() >= self.forget_at {
+                    self.forget();
+                }
                 let known = self.known.entry(change.entity.clone()).or_default();
                 let teller = Teller { source: Source::Mqtt, is_exact, has_company: true };
                 match self.desk.decide(known, &change, teller, now) {
@@ -249,6 +237,21 @@ impl Pipeline {
                 return Some(due);
             }
         }
+    }
+
+    /// Makes room among the entities. Of what is forgotten a change may be told a second time, to the same point.
+    fn forget(&mut self) {
+        let desk = &mut self.desk;
+        self.known.retain(|_, known| {
+            let stays = !known.is_dispensable();
+            if !stays {
+                let held = desk.end(known);
+                debug_assert!(held.is_none(), "what holds something is not dispensable");
+            }
+            stays
+        });
+        // Nobody looks for what is not there at every message.
+        self.forget_at = MOST_KNOWN.max(self.known.len() * 2);
     }
 
     /// A change that waited when its entity was removed.
@@ -277,6 +280,9 @@ impl Pipeline {
         self.desk.in_vain(self.known.values())
     }
 }
+
+/// Entities that only messages tell of are forgotten when there are more: nobody says when one of them is gone.
+const MOST_KNOWN: usize = 65_536;
 
 /// After everything that can happen.
 pub const END_OF_TIME: Timestamp = Timestamp::from_micros(i64::MAX);

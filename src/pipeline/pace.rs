@@ -16,8 +16,14 @@ use crate::model::time::Timestamp;
 #[derive(Debug, Default)]
 pub struct Agenda {
     entries: BTreeMap<Entry, EntityId>,
+    /// Due whatever their time: they were made before the clock was set back.
+    overdue: BTreeMap<Entry, EntityId>,
     made: u64,
+    latest: Option<Timestamp>,
 }
+
+/// A clock that is corrected takes smaller steps.
+const SET_BACK: Duration = Duration::from_secs(1);
 
 /// A place in the [`Agenda`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +38,8 @@ pub struct Entry {
 pub struct Pace {
     /// The state that was seen last.
     last_state: Option<Arc<str>>,
+    /// When the last change was made, whatever became of it. What tells of the past is none.
+    last_change: Option<Timestamp>,
     /// When the slot began.
     slot: Option<Timestamp>,
     /// The change that waits for the end of the slot.
@@ -75,18 +83,38 @@ impl Agenda {
     }
 
     pub fn remove(&mut self, entry: Entry) {
-        self.entries.remove(&entry);
+        if self.entries.remove(&entry).is_none() {
+            self.overdue.remove(&entry);
+        }
     }
 
     #[must_use]
     pub fn first_at(&self) -> Option<Timestamp> {
+        if !self.overdue.is_empty() {
+            return Some(Timestamp::from_micros(i64::MIN));
+        }
         self.entries.first_key_value().map(|(entry, _)| entry.at)
     }
 
     /// Takes the first thing whose time has come.
     pub fn take(&mut self, now: Timestamp) -> Option<(Entry, EntityId)> {
+        self.look_at(now);
+        if let Some(overdue) = self.overdue.pop_first() {
+            return Some(overdue);
+        }
         let first = self.entries.first_entry().filter(|first| first.key().at <= now)?;
         Some(first.remove_entry())
+    }
+
+    /// A clock that was set back would make everything wait as long as it was set back.
+    fn look_at(&mut self, now: Timestamp) {
+        let was_set_back = self.latest.is_some_and(|latest| later(now, SET_BACK) < latest);
+        if was_set_back {
+            self.overdue.append(&mut self.entries);
+        }
+        if was_set_back || self.latest < Some(now) {
+            self.latest = Some(now);
+        }
     }
 }
 
@@ -99,6 +127,20 @@ impl Pace {
             self.last_state = Some(Arc::clone(state));
         }
         has_seen
+    }
+
+    /// This is the last change now. Without a value there is nothing to be written again.
+    pub fn see(&mut self, change: &StateChange, has_value: bool) {
+        self.last_change = Some(change.last_updated);
+        if !has_value {
+            self.rest();
+        }
+    }
+
+    /// Whether nothing came after this change, which waited.
+    #[must_use]
+    pub fn is_last(&self, change: &StateChange) -> bool {
+        self.last_change == Some(change.last_updated)
     }
 
     /// Whether a change may be written at once. Then a slot begins with it.
@@ -172,6 +214,8 @@ impl Pace {
         self.entry = None;
         let Some(written) = &mut self.written else { return Beat::Rests };
         let entity = written.change.entity.clone();
+        // A clock that was set back must not keep it silent for as long.
+        written.at = written.at.min(now);
         let due = later(written.at, heartbeat);
         if due > now {
             self.enter(&entity, due, agenda);
@@ -277,6 +321,29 @@ mod tests {
         // The clock here was set back, and not that of the home.
         pace.hold(&change(5_001), SLOT, at(10), &mut agenda);
         assert_eq!(agenda.first_at(), Some(at(20)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nobody_wait() {
+        let (mut pace, mut agenda) = (Pace::default(), Agenda::default());
+        let mut beating = Pace::default();
+        assert!(pace.lets_pass(at(10_000), SLOT));
+        pace.hold(&change(10_001), SLOT, at(10_001), &mut agenda);
+        beating.wrote(&change(10_000), SLOT, at(10_000), &mut agenda);
+        assert!(agenda.take(at(10_005)).is_none());
+        // The small steps of a clock that is corrected are no reason.
+        assert!(agenda.take(at(10_004)).is_none());
+        assert!(agenda.take(at(10)).is_some());
+        assert_eq!(agenda.first_at(), Some(Timestamp::from_micros(i64::MIN)));
+        assert!(agenda.take(at(10)).is_some());
+        assert_eq!((agenda.first_at(), pace.release().is_some()), (None, true));
+        assert!(matches!(beating.beat(SLOT, at(10), true, &mut agenda), Beat::Rests));
+        assert_eq!(agenda.first_at(), Some(at(20)));
+        // It counts as little as any other entry once it is removed.
+        assert!(agenda.take(at(5)).is_some());
+        assert!(matches!(beating.beat(SLOT, at(5), true, &mut agenda), Beat::Rests));
+        beating.end(&mut agenda);
+        assert!(agenda.take(at(1_000)).is_none());
     }
 
     #[test]

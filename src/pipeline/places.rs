@@ -92,7 +92,8 @@ impl Places {
     /// What is known from now on holds for points from `now` on, and for the time before if nothing was known then.
     /// Returns whether anything is different, and so has to be written down.
     pub fn learn(&mut self, registries: &Registries, now: Timestamp) -> bool {
-        if self.tags.is_empty() {
+        // Empty ones are those that nobody has read yet.
+        if self.tags.is_empty() || registries.entities.is_empty() {
             return false;
         }
         let mut different = self.recall_unrecorded(registries);
@@ -452,6 +453,16 @@ mod tests {
         assert_eq!(tags(&places, 150), "area=Bath floor=First floor");
         places.follow(&[]);
         assert_eq!((tags(&places, 150), places.known.len()), ("unknown".into(), 0));
+    }
+
+    #[test]
+    fn registries_that_nobody_has_read_yet_teach_nothing() {
+        let mut places = Places::new(&[Area]);
+        learn(&mut places, 100, &[("sensor.a", "Kitchen/Ground floor")]);
+        places.follow(&[Area, Floor]);
+        assert!(!learn(&mut places, 200, &[]));
+        assert!(learn(&mut places, 300, &[("sensor.a", "Kitchen/Ground floor")]));
+        assert_eq!(tags(&places, 150), "area=Kitchen floor=Ground floor");
     }
 
     #[test]

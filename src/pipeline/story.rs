@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 use proptest::sample::select;
@@ -13,12 +14,13 @@ use proptest::test_runner::TestRunner;
 use super::{END_OF_TIME, Fate, Pipeline};
 use crate::config::settings::RegistryNames;
 use crate::model::entity::EntityId;
-use crate::model::event::{Event, Fired, StateChange};
+use crate::model::event::{Event, Fired, Message, StateChange};
 use crate::model::fate::{Reason as _, Refused};
 use crate::model::registries::{Named, Registered, Registries};
 use crate::model::time::Timestamp;
+use crate::model::topic::TopicFilter;
 use crate::model::value::{Attributes, Value};
-use crate::rules::{Actions, FieldActions, FieldType, Rule, Rules, Selection};
+use crate::rules::{Actions, FieldActions, FieldType, Meaning, Rule, Rules, Selection, Topic};
 
 /// One second.
 const S: Duration = Duration::from_secs(1);
@@ -184,6 +186,113 @@ fn a_heartbeat_begins_with_a_state_that_is_told_again() {
     let _ = pipeline.follow(&all(Actions::default()), at(0));
     assert!(due(&mut pipeline, at(900)).is_empty());
     assert_eq!(pipeline.due_at(), None);
+}
+
+#[test]
+fn a_heartbeat_does_not_bring_back_what_waited_while_the_value_went_away() {
+    let mut pipeline = Pipeline::new(&all(Actions { heartbeat: Some(20 * S), ..throttled() }));
+    assert_eq!(take(&mut pipeline, "1", 100), "W Float(1.0) 100");
+    assert_eq!(take(&mut pipeline, "2", 101), "waiting");
+    assert_eq!(take(&mut pipeline, "unavailable", 102), "unavailable");
+    assert_eq!(due(&mut pipeline, at(110)), ["W Float(2.0) 101"]);
+    assert_eq!((due(&mut pipeline, at(500)), pipeline.due_at()), (vec![], None));
+    assert_eq!(take(&mut pipeline, "3", 501), "W Float(3.0) 501");
+    assert_eq!(take(&mut pipeline, "4", 502), "waiting");
+    assert_eq!(due(&mut pipeline, at(511)), ["W Float(4.0) 502"]);
+    assert_eq!(due(&mut pipeline, at(531)), ["heartbeat W Float(4.0) 531"]);
+}
+
+#[test]
+fn a_heartbeat_does_not_bring_back_what_was_before_it_had_a_rest() {
+    let in_hall = rules(vec![rule("hall", in_hall(), beating())]);
+    let mut pipeline = Pipeline::new(&in_hall);
+    let _ = pipeline.learn(hall(), at(1));
+    assert_eq!(take(&mut pipeline, "1", 100), "W Float(1.0) 100");
+    let _ = pipeline.learn(Arc::default(), at(101));
+    assert_eq!(take(&mut pipeline, "2", 102), "W Float(2.0) 102");
+    let _ = pipeline.learn(hall(), at(103));
+    assert_eq!((due(&mut pipeline, at(500)), pipeline.due_at()), (vec![], None));
+    assert_eq!(take(&mut pipeline, "3", 501), "W Float(3.0) 501");
+    assert_eq!(due(&mut pipeline, at(511)), ["heartbeat W Float(3.0) 511"]);
+}
+
+/// What Home Assistant publishes by MQTT.
+fn published(actions: Actions) -> Rules {
+    let topic = |name: &str, filter: &str, meaning| Topic {
+        name: name.into(),
+        filter: TopicFilter::parse(filter).unwrap(),
+        retained: false,
+        meaning,
+    };
+    let topics =
+        vec![topic("events", "events", Meaning::EventStream), topic("states", "states/#", Meaning::StateStream)];
+    Rules { topics, ..Rules::clone(&all(actions)) }
+}
+
+fn message(pipeline: &mut Pipeline, receipt: u64, topic: &str, payload: &str, now: Timestamp) -> String {
+    let payload = Bytes::copy_from_slice(payload.as_bytes());
+    let message = Message { topic: topic.into(), payload, retained: false, arrived: now, receipt };
+    told(&pipeline.handle(&Event::Message(message), now))
+}
+
+/// A change that is told by `mqtt_eventstream`.
+fn event(entity: &str, state: &str, seconds: i64) -> String {
+    let time = at(seconds).to_string().replace('Z', "+00:00");
+    let attributes = r#"{"unit_of_measurement":"W"}"#;
+    let state =
+        format!(r#"{{"entity_id":"{entity}","state":"{state}","attributes":{attributes},"last_updated":"{time}"}}"#);
+    format!(r#"{{"event_type":"state_changed","event_data":{{"new_state":{state}}}}}"#)
+}
+
+#[test]
+fn a_message_that_tells_of_the_past_says_nothing_about_the_present() {
+    let actions = Actions { heartbeat: Some(50 * S), only_state_changes: Some(true), ..Actions::default() };
+    let mut pipeline = Pipeline::new(&Arc::new(published(actions)));
+    assert_eq!(take(&mut pipeline, "2", 100), "W Float(2.0) 100");
+    // The broker kept it while nobody listened.
+    assert_eq!(message(&mut pipeline, 1, "events", &event("sensor.a", "1", 60), at(101)), "waiting");
+    assert_eq!(message(&mut pipeline, 2, "events", &event("sensor.a", "unavailable", 61), at(101)), "waiting");
+    assert_eq!(due(&mut pipeline, at(102)), ["W Float(1.0) 60", "unavailable"]);
+    assert_eq!(due(&mut pipeline, at(150)), ["heartbeat W Float(2.0) 150"]);
+    assert_eq!(take(&mut pipeline, "1", 151), "W Float(1.0) 151");
+}
+
+#[test]
+fn a_change_that_is_being_told_outlives_other_rules() {
+    let mut pipeline = Pipeline::new(&Arc::new(published(Actions::default())));
+    assert_eq!(message(&mut pipeline, 1, "states/sensor/a/state", "1", at(100)), "waiting");
+    let _ = pipeline.follow(&Arc::new(published(throttled())), at(100));
+    let unit = "states/sensor/a/unit_of_measurement";
+    assert_eq!(message(&mut pipeline, 2, unit, r#""W""#, at(100)), "part_of_state");
+    assert_eq!((pipeline.settled_receipt(), due(&mut pipeline, at(100))), (0, vec![]));
+    assert_eq!(due(&mut pipeline, at(101)), ["W Float(1.0) 100"]);
+    // Nothing is expected by other rules, and what came has its fate.
+    assert_eq!(message(&mut pipeline, 3, "states/sensor/a/state", "2", at(120)), "waiting");
+    let _ = pipeline.follow(&all(Actions::default()), at(120));
+    assert_eq!((pipeline.settled_receipt(), pipeline.waiting()), (2, 1));
+    assert_eq!(due(&mut pipeline, at(121)), ["W Float(2.0) 120"]);
+    assert_eq!((pipeline.settled_receipt(), pipeline.waiting()), (3, 0));
+    assert_eq!(message(&mut pipeline, 4, "states/sensor/a/state", "3", at(122)), "not_mapped");
+}
+
+#[test]
+fn what_only_messages_tell_of_is_forgotten_when_it_is_too_much() {
+    let mut pipeline = Pipeline::new(&Arc::new(published(beating())));
+    assert_eq!(take(&mut pipeline, "1", 100), "W Float(1.0) 100");
+    let most = super::MOST_KNOWN;
+    let (mut receipt, mut points) = (0, 0);
+    for number in 0..most + 10 {
+        receipt += 1;
+        let told = event(&format!("sensor.n{number}"), "1", 100);
+        assert_eq!(message(&mut pipeline, receipt, "events", &told, at(100)), "waiting");
+        points += if number % 1_000 == 0 { due(&mut pipeline, at(101)).len() } else { 0 };
+    }
+    points += due(&mut pipeline, at(101)).len();
+    assert_eq!((points, pipeline.waiting()), (most + 10, 0));
+    assert!(pipeline.known.len() < most / 2);
+    assert_eq!(take(&mut pipeline, "1", 100), "duplicate", "what Home Assistant itself told is known");
+    // What was forgotten is on no agenda.
+    assert_eq!(due(&mut pipeline, at(111)).len(), pipeline.known.len());
 }
 
 #[test]

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use super::python::{number, text};
 use super::state::{NoPoint, StateFields};
 use super::treatment::Treatment;
-use super::units::Conversion;
+
 use crate::model::fate::Refused;
 use crate::model::point::{FieldValue, Point};
+use crate::model::units::Conversion;
 use crate::model::value::{Attributes, Value};
 use crate::rules::{FieldActions, FieldType};
 

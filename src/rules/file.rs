@@ -120,7 +120,7 @@ group! {
 group! {
     /// What is done with the numbers of a field, in this order.
     pub(super) struct FieldRule {
-        /// To this unit, from that of the entity. Of `value` only.
+        /// To this unit, such as `kW` or `°F`, from that of the entity. Of `value` only.
         unit: Name,
         /// Multiplied by this.
         scale: f64,

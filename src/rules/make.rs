@@ -10,10 +10,15 @@ use super::read::{Many, Pairs};
 use super::topics;
 use super::values::{Domain, Entity, EntityGlob, EventType, Name, Span};
 use super::{Actions, FieldActions, Rule, Rules, Selection};
+use crate::config::faults::shown;
 use crate::config::settings::{EntitySet, Filter, RegistryNames};
+use crate::model::units;
 
 /// More decimal places than a number has.
 const MOST_PLACES: i64 = 15;
+
+/// What is written more often than Home Assistant's sensors change fills a database for nothing.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// `options`: what the options alone say.
 pub(super) fn make(file: File, options: &Rules, faults: &mut Faults<'_>, warnings: &mut Vec<Warning>) -> Rules {
@@ -160,8 +165,11 @@ fn of_rule(typed: file::Rule, at: &Place, faults: &mut Faults<'_>) -> Vec<Rule> 
     selections.into_iter().map(rule).collect()
 }
 
-/// A heartbeat must find its turn.
+/// A heartbeat must find its turn, and is for values that stay.
 fn report_needless_hurry(actions: &Actions, at: &Place, faults: &mut Faults<'_>) {
+    if actions.heartbeat.is_some_and(|heartbeat| heartbeat > Duration::ZERO && heartbeat < SHORTEST_HEARTBEAT) {
+        faults.at(&at.key("heartbeat"), "must be at least 1s, or 0 for none");
+    }
     if let (Some(throttle), Some(heartbeat)) = (actions.throttle, actions.heartbeat)
         && heartbeat < throttle
         && heartbeat > Duration::ZERO
@@ -217,6 +225,18 @@ fn selections(typed: file::Match) -> Vec<Selection> {
     vec![by_pattern, Selection { entity_globs: Vec::new(), ..whole }]
 }
 
+/// Units differ in upper and lower case: `mW` is not `MW`.
+fn unknown_unit(unit: &str) -> String {
+    let unit = unit.trim();
+    let meant = units::known().filter(|known| known.to_lowercase() == unit.to_lowercase());
+    let meant = meant.chain(units::known().filter(|known| known.strip_prefix('°') == Some(unit)));
+    let meant: Vec<String> = meant.map(|known| format!("`{known}`")).collect();
+    if meant.is_empty() {
+        return format!("`{}` is no unit that numbers can be converted to: use scale and offset", shown(unit));
+    }
+    format!("`{}` is no unit: did you mean {}?", shown(unit), meant.join(" or "))
+}
+
 fn field_actions(
     Pairs(fields): Pairs<file::FieldRule>,
     at: &Place,
@@ -228,6 +248,8 @@ fn field_actions(
             let at = at.key(&name);
             if typed.unit.is_some() && name != "value" {
                 faults.at(&at.key("unit"), "only `value` has a unit: use scale and offset");
+            } else if let Some(Name(unit)) = typed.unit.as_ref().filter(|Name(unit)| !units::is_known(unit)) {
+                faults.at(&at.key("unit"), unknown_unit(unit));
             }
             if typed.scale == Some(0.0) {
                 faults.at(&at.key("scale"), "must not be 0: every value would be the same");

@@ -371,6 +371,47 @@ rules:
 }
 
 #[test]
+fn a_unit_is_one_that_numbers_can_be_converted_to() {
+    refused(
+        "
+rules:
+  - fields: {value: {unit: kw}}
+  - fields: {value: {unit: C}}
+  - fields: {value: {unit: MVAR}}
+  - fields: {value: {unit: EUR}}
+  - fields: {value: {unit: mw}}
+  - fields: {value: {unit: °F}}
+  - fields: {power: {unit: parsec}}
+",
+        &[
+            "line 3, column 28: rules[0].fields.value.unit: `kw` is no unit: did you mean `kW`?",
+            "line 4, column 28: rules[1].fields.value.unit: `C` is no unit: did you mean `°C`?",
+            "line 5, column 28: rules[2].fields.value.unit: `MVAR` is no unit: did you mean `mvar`?",
+            "line 6, column 28: rules[3].fields.value.unit: `EUR` is no unit that numbers can be converted to: use scale and offset",
+            "line 7, column 28: rules[4].fields.value.unit: `mw` is no unit: did you mean `mW` or `MW`?",
+            "line 9, column 28: rules[6].fields.power.unit: only `value` has a unit: use scale and offset",
+        ],
+    );
+}
+
+#[test]
+fn a_heartbeat_is_no_flood() {
+    refused(
+        "
+rules:
+  - heartbeat: 1ms
+  - heartbeat: 0.00000001
+  - heartbeat: 1
+  - heartbeat: 0
+",
+        &[
+            "line 3, column 16: rules[0].heartbeat: must be at least 1s, or 0 for none",
+            "line 4, column 16: rules[1].heartbeat: must be at least 1s, or 0 for none",
+        ],
+    );
+}
+
+#[test]
 fn faults_of_topics_say_what_is_missing_or_has_no_meaning() {
     refused(
         "

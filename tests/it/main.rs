@@ -25,6 +25,7 @@ mod peers;
 mod points;
 mod registries;
 mod sources;
+mod units;
 
 #[path = "../support"]
 mod support {

@@ -83,6 +83,16 @@ impl Messages {
         Self { topics: rules.topics.clone(), ignored_topics: rules.ignored_topics.clone(), ..Self::default() }
     }
 
+    /// Other topics apply to what comes. What waits goes on waiting for its other half.
+    pub fn follow(&mut self, rules: &Rules) {
+        self.topics.clone_from(&rules.topics);
+        self.ignored_topics.clone_from(&rules.ignored_topics);
+        self.decided.clear();
+        if !self.have_states() {
+            self.stream.forget();
+        }
+    }
+
     /// Whether changes of states may come out.
     #[must_use]
     pub fn have_states(&self) -> bool {

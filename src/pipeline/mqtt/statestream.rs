@@ -218,7 +218,8 @@ impl StateStream {
         Ok(())
     }
 
-    fn forget(&mut self) {
+    /// All entities that have no change under way.
+    pub(super) fn forget(&mut self) {
         self.entities.retain(|_, entity| !entity.under_way.is_empty());
         self.kept_bytes = self.entities.values().map(|entity| entity.bytes).sum();
     }

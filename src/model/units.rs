@@ -195,6 +195,25 @@ const BLOOD_GLUCOSE: &[Unit] = &[("mg/dL", 1.0, 1.0), ("mmol/L", 18.0, 1.0)];
 const CONCENTRATION: &[Unit] = &[("µg/m³", 1.0, 1.0), ("mg/m³", 1e3, 1.0), ("g/m³", 1e6, 1.0)];
 const RATIO: &[Unit] = &[("%", 1e7, 1.0), ("ppm", 1e3, 1.0), ("ppb", 1.0, 1.0)];
 
+/// Their zeros are not the same, so these are not fractions of each other.
+const TEMPERATURES: [&str; 3] = ["°C", "°F", "K"];
+
+/// The units that something can be converted to.
+pub fn known() -> impl Iterator<Item = &'static str> {
+    TEMPERATURES.into_iter().chain(FAMILIES.iter().flat_map(|family| family.iter().map(|(name, ..)| *name)))
+}
+
+#[must_use]
+pub fn is_known(unit: &str) -> bool {
+    let unit = with_one_micro(unit);
+    known().any(|known| known == unit)
+}
+
+/// The sign for "micro" has two forms, and Home Assistant went from one to the other.
+fn with_one_micro(unit: &str) -> String {
+    unit.replace('μ', "µ")
+}
+
 /// The bits of a unit of bytes whose prefix is a power of 1024.
 const fn binary(power: u32) -> f64 {
     let mut bits = 8.0;
@@ -212,8 +231,7 @@ impl Conversion {
     /// `None` if the two do not measure the same, or one of them is not known.
     #[must_use]
     pub fn between(from: &str, to: &str) -> Option<Self> {
-        // The sign for "micro" has two forms, and Home Assistant went from one to the other.
-        let (from, to) = (from.replace('μ', "µ"), to.replace('μ', "µ"));
+        let (from, to) = (with_one_micro(from), with_one_micro(to));
         if from == to {
             return Some(Self::NONE);
         }
@@ -256,7 +274,7 @@ fn shortened(times: f64, by: f64) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Conversion, FAMILIES};
+    use super::{Conversion, FAMILIES, TEMPERATURES, is_known, known};
 
     fn check(number: f64, from: &str, to: &str, expected: f64) {
         let conversion = Conversion::between(from, to).unwrap_or_else(|| panic!("{from} to {to}"));
@@ -264,7 +282,7 @@ mod tests {
         assert!((converted - expected).abs() <= expected.abs() * 1e-12, "{number} {from} are {converted} {to}");
     }
 
-    // The expected numbers were given by Home Assistant's `unit_conversion`.
+    // The expected numbers are those of Home Assistant's `unit_conversion`, which `tests/it/units.rs` asks for all pairs.
     #[test]
     fn numbers_become_what_home_assistant_makes_of_them() {
         check(1.0, "kWh", "MJ", 3.6);
@@ -316,6 +334,21 @@ mod tests {
     fn what_does_not_measure_the_same_cannot_be_converted() {
         for (from, to) in [("°C", "kWh"), ("W", "Wh"), ("W", "VA"), ("€", "kWh"), ("kWh", ""), ("w", "W")] {
             assert_eq!(Conversion::between(from, to), None, "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn a_unit_is_known_if_something_can_be_converted_to_it() {
+        for unit in known() {
+            let family = FAMILIES.iter().find(|family| family.iter().any(|(name, ..)| *name == unit));
+            let others: Vec<&str> =
+                family.map_or(TEMPERATURES.to_vec(), |family| family.iter().map(|of| of.0).collect());
+            assert!(is_known(unit) && others.len() > 1, "{unit}");
+            assert!(others.iter().all(|from| Conversion::between(from, unit).is_some()), "{unit}");
+        }
+        assert!(is_known("μg/m³") && is_known("µg/m³"));
+        for unit in ["kw", "C", "kWh ", "€", ""] {
+            assert!(!is_known(unit), "{unit}");
         }
     }
 
