@@ -9,7 +9,7 @@
 mod support;
 
 #[path = "../tests/support"]
-#[allow(clippy::unwrap_used, dead_code, reason = "helpers of the tests")]
+#[allow(clippy::unwrap_used, clippy::disallowed_methods, dead_code, reason = "helpers of the tests")]
 mod peers {
     pub(crate) mod mosquitto;
     mod peer;
@@ -27,7 +27,7 @@ use self::peers::mosquitto::Mosquitto;
 use self::support::World;
 use self::support::database::Mood;
 
-/// mosquitto_pub waits for the broker after each 20 messages: one alone would be the slowest part.
+/// `mosquitto_pub` waits for the broker after each 20 messages: one alone would be the slowest part.
 const PUBLISHERS: u64 = 4;
 
 const RULES: &str = "

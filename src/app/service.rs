@@ -238,7 +238,12 @@ fn listen(
             let data_dir = settings.place.data_dir;
             inputs.spawn("mqtt", |stop| mqtt::run(broker, data_dir, rules, safe, events, board, stop));
         }
-        None => board.mqtt.link.not_configured("set `mqtt.host`", clock::now()),
+        None => {
+            if !rules.borrow().topics.is_empty() {
+                warn!("rules.yaml names topics, and there is no MQTT broker to listen to: set `mqtt.host`");
+            }
+            board.mqtt.link.not_configured("set `mqtt.host`", clock::now());
+        }
     }
     inputs
 }

@@ -407,8 +407,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_rules_that_are_in_force_are_named() {
-        let (status, body) = get("/api/rules", &board(), Surface::Everything).await;
-        let expected = json!({"rules": ["Power in kW"], "topics": [], "ignored_topics": [], "events": ["zha_event"]});
+        let board = board();
+        board.rules.started("/config/rules.yaml", 1, 0, vec!["a warning".to_owned()], Timestamp::from_micros(1));
+        board.rules.refused("line 1: no".to_owned(), Timestamp::from_micros(2));
+        board.set_unmatched(vec!["nothing".to_owned()]);
+        let (status, body) = get("/api/rules", &board, Surface::Everything).await;
+        let expected = json!({
+            "file": "/config/rules.yaml", "valid": false, "since": "1970-01-01T00:00:00.000002Z", "error": "line 1: no",
+            "warnings": ["a warning", "nothing"], "rules": ["Power in kW"], "topics": [], "ignored_topics": [],
+            "events": ["zha_event"],
+        });
         assert_eq!((status, serde_json::from_str::<Value>(&body).unwrap()), (200, expected));
     }
 }
