@@ -69,6 +69,10 @@ pub(super) fn fill(
         Some(measurement) if !measurement.is_empty() => point.set_measurement(&[&measurement]),
         _ => return Err(Refused::NoMeasurement.into()),
     }
+    for (key, value) in tags {
+        point.set_tag(key, value);
+    }
+    // Whoever writes a tag for some topics means it more than for all points.
     for (key, part) in &mapping.tags {
         if let Some(value) = name(part, &message.topic, document) {
             point.set_tag(key, &value);
@@ -89,9 +93,6 @@ pub(super) fn fill(
         // What a rule takes away as a whole was not meant to be written.
         let meant = given > 0 && given == left_out;
         return Err(if meant { NoPoint::Filtered(Filtered::DroppedByRule) } else { Refused::NoFields.into() });
-    }
-    for (key, value) in tags {
-        point.set_tag(key, value);
     }
     point.sort();
     Ok(omitted)

@@ -259,8 +259,8 @@ fn a_payload_as_deep_or_wide_as_no_device_sends_it_is_refused() {
 }
 
 #[test]
-fn the_tags_of_all_points_come_last() {
+fn a_tag_of_the_entry_replaces_the_one_that_every_point_gets() {
     let mut raw = mapping(Payload::Raw { cast: None });
     raw.tags = vec![("site".into(), literal("garden")), ("a".into(), literal("x\ny"))];
-    check(&raw, "a", "1", "m; a=x y site=home; value=1");
+    check(&raw, "a", "1", "m; a=x y site=garden; value=1");
 }
