@@ -52,13 +52,13 @@
 //! | a decider | tokio, files, sockets, the time |
 //! | `ingest` | what becomes of an event: points, the spool (it hands the filter on, so that Home Assistant sends less) |
 //! | `rules` | who works by them, and where the file is |
-//! | `pipeline` | which source an event came from, files, HTTP |
+//! | `pipeline` | files, HTTP, how an event travelled (of its source only what tells one change from two) |
 //! | `line` | rules, batches, versions of InfluxDB |
 //! | `spool` | what the bytes mean, that a network exists |
 //! | `dead_letters` | targets, tasks, that a network exists |
 //! | `deliver` | points and the syntax of lines |
 //! | `influx` | retries |
-//! | `web` | anything but the snapshot, the dead letters, which are on disk, and the rules in force |
+//! | `web` | anything but the snapshot, the dead letters, which are on disk, the rules in force, and whom to ask for a preview |
 //!
 //! `tests/architecture.rs` checks these rules; change both together.
 
