@@ -121,14 +121,13 @@ fn entity_set(typed: Option<file::Lists>) -> EntitySet {
         domains: domains(typed.domains),
         entities,
         entity_globs,
-        registry: RegistryNames {
-            areas: texts(typed.areas),
-            floors: texts(typed.floors),
-            devices: texts(typed.devices),
-            labels: texts(typed.labels),
-            integrations: texts(typed.integrations),
-        },
+        registry: registry([typed.areas, typed.floors, typed.devices, typed.labels, typed.integrations]),
     }
+}
+
+fn registry(typed: [Option<Many<Name>>; 5]) -> RegistryNames {
+    let [areas, floors, devices, labels, integrations] = typed.map(texts);
+    RegistryNames { areas, floors, devices, labels, integrations }
 }
 
 /// One rule, or two: an id is meant if it is in either of two lists, and of these two one is more specific.
@@ -209,13 +208,7 @@ fn selections(typed: file::Match) -> Vec<Selection> {
         domains: domains(typed.domains),
         entity_globs,
         entities,
-        registry: RegistryNames {
-            areas: texts(typed.areas),
-            floors: texts(typed.floors),
-            devices: texts(typed.devices),
-            labels: texts(typed.labels),
-            integrations: texts(typed.integrations),
-        },
+        registry: registry([typed.areas, typed.floors, typed.devices, typed.labels, typed.integrations]),
         device_classes: texts(typed.device_classes),
     };
     if whole.entities.is_empty() || whole.entity_globs.is_empty() {
