@@ -11,6 +11,7 @@ mod refused_events;
 mod replay;
 mod rules;
 mod service;
+mod voice;
 
 use std::ffi::OsString;
 use std::future::Future;

@@ -23,6 +23,7 @@ pub struct Options {
     pub events: Vec<String>,
     pub mqtt: Mqtt,
     pub delivery: Delivery,
+    pub history: History,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -192,6 +193,18 @@ pub struct Delivery {
     pub breaker_open_seconds: i64,
 }
 
+/// What Home Assistant's recorder is asked for.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct History {
+    /// Whether what was missed is fetched from the recorder at each start and connection. Default: true.
+    pub close_gaps: bool,
+    /// Whether the first start brings in everything that the recorder has. Default: false.
+    pub import_on_first_start: bool,
+    /// Whether states that Home Assistant restored at its own start, with a new time, are left out. Default: false.
+    pub skip_restored: bool,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -204,7 +217,14 @@ impl Default for Options {
             events: ["automation_triggered", "script_started", "call_service"].map(String::from).into(),
             mqtt: Mqtt::default(),
             delivery: Delivery::default(),
+            history: History::default(),
         }
+    }
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { close_gaps: true, import_on_first_start: false, skip_restored: false }
     }
 }
 
@@ -319,7 +339,8 @@ mod tests {
                 "linger_ms": 1000, "batch_points": 5000, "compression": "gzip", "durability": "balanced",
                 "spool_megabytes": 256, "memory_megabytes": 32, "request_timeout_seconds": 30, "retry_initial_ms": 500,
                 "retry_max_ms": 60000, "requests_per_second": 0, "breaker_failures": 5, "breaker_open_seconds": 30
-            }
+            },
+            "history": {"close_gaps": true, "import_on_first_start": false, "skip_restored": false}
         });
         assert_eq!(serde_json::to_value(Options::default()).unwrap(), contract);
         assert!(serde_json::from_value::<Options>(contract).unwrap() == Options::default());

@@ -27,6 +27,7 @@ pub struct Settings {
     pub mqtt: Option<Mqtt>,
     pub delivery: Delivery,
     pub spool: Bounds,
+    pub history: History,
     pub place: Place,
 }
 
@@ -261,6 +262,17 @@ pub struct Delivery {
 pub enum Compression {
     None,
     Gzip,
+}
+
+/// What Home Assistant's recorder is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// What was missed is fetched.
+    pub close_gaps: bool,
+    /// The first start brings in everything that the recorder has.
+    pub import_on_first_start: bool,
+    /// States that Home Assistant restored at its own start, with a new time, are left out.
+    pub skip_restored: bool,
 }
 
 /// When a target is left alone for a while.

@@ -9,6 +9,7 @@
 //! it is in the dead-letter store. Whatever else happens it stays and is tried again.
 
 mod breaker;
+pub mod carrier;
 mod closing;
 mod complaints;
 pub mod isolate;

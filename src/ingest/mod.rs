@@ -2,4 +2,5 @@
 
 pub mod hass;
 pub mod mqtt;
+pub mod recorder;
 pub mod retry;

@@ -18,6 +18,8 @@ reasons! {
         Mqtt = "mqtt",
         /// Nobody: a value that stayed as it was is written again, because a rule asks for it.
         Heartbeat = "heartbeat",
+        /// Home Assistant's recorder: what was missed.
+        History = "history",
     }
 }
 
@@ -28,6 +30,22 @@ pub enum Arrival {
     Events(Vec<Event>),
     /// This is now known about the entities. It is no event.
     Registries(Arc<Registries>),
+    /// A session with Home Assistant begins to tell what happens, its first states next. Between the last one and this
+    /// there is a gap. Sessions are numbered from 1 in a run of the program. It is no event.
+    Live { session: u64 },
+}
+
+/// What Home Assistant's recorder tells of a gap, for the pipeline.
+#[derive(Debug)]
+pub enum Past {
+    /// Rows of one entity, oldest first, with what the recorder leaves out put back as far as it matters. Each is counted
+    /// as received, and has one fate.
+    Rows(Vec<StateChange>),
+    /// Of the gap everything before this time was told, and the recorder has no more to come for it.
+    Reached(Timestamp),
+    /// The gap is closed: everything from `from` until the states that `session` began with was told, or cannot be had, and
+    /// then that was reported.
+    Closed { session: u64, from: Timestamp, until: Timestamp },
 }
 
 #[derive(Debug, Clone, PartialEq)]

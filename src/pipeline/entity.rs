@@ -265,6 +265,10 @@ impl Desk {
         }
     }
 
+    pub(super) fn wants(&self, entity: &EntityId) -> bool {
+        self.treatments.judge(entity).allowed
+    }
+
     /// What decided about a change. It changes nothing.
     pub(super) fn explain(&self, change: &StateChange) -> Explanation {
         let treatment = self.treatments.preview(&change.entity, class_of(&change.attributes));

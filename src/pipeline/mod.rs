@@ -9,6 +9,7 @@ pub mod fired;
 pub mod glob;
 pub mod mqtt;
 pub mod pace;
+pub mod past;
 pub mod places;
 pub mod python;
 pub mod schema;
@@ -266,6 +267,12 @@ impl Pipeline {
         };
         let outcome = self.desk.decide_held(known, &change);
         (change, None, outcome)
+    }
+
+    /// Whether the filter lets this entity pass.
+    #[must_use]
+    pub fn wants(&self, entity: &EntityId) -> bool {
+        self.desk.wants(entity)
     }
 
     /// What decided about a change. It changes nothing.

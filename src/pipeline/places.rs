@@ -24,7 +24,7 @@ const MOST_GONE: usize = 10_000;
 const VERSION: u32 = 1;
 
 /// The tags of all entities, now and before.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Places {
     /// Those that points get, and that are recorded, in the order of the option.
     tags: Vec<RegistryTag>,
@@ -40,7 +40,7 @@ pub struct Places {
 pub struct Place(pub Vec<(RegistryTag, String)>);
 
 /// Where an entity was, oldest first.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 struct History {
     first: Move,
     /// Few entities ever move.

@@ -122,6 +122,7 @@ impl Clerk {
                 let moved = self.pipeline.learn(registries, clock::now());
                 return self.tell_places(moved);
             }
+            Arrival::Live { .. } => return,
         };
         let now = clock::now();
         for event in &events {

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::carrier::{Carried, Carrier};
-use super::voice::Voice;
 use super::{Complaints, Exit};
+use crate::app::voice::Voice;
 use crate::cli::Replay;
 use crate::config::settings::{Delivery, Settings, Target};
+use crate::deliver::carrier::{Carried, Carrier};
 use crate::influx::archived::{Piece, Reader};
 use crate::model::fate::Rejection;
 use crate::model::record::{Batch, Record};
@@ -144,7 +144,7 @@ impl<'a> FileReplay<'a> {
         let batch = std::mem::take(&mut self.batch);
         let Some(carrier) = &mut self.carrier else { return true };
         let ids: Vec<u64> = (0..batch.len()).map(|at| batch.id(at)).collect();
-        let Carried { through, refused, gave_up } = carrier.carry(batch, voice).await;
+        let Carried { through, refused, gave_up } = carrier.carry(batch, &mut |words| voice.retrying(words)).await;
         let settled = ids.iter().take_while(|id| through.is_some_and(|through| **id <= through)).count();
         self.stored += (settled - refused.len()) as u64;
         for refused in refused {

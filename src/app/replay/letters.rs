@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Context;
 
-use super::carrier::{Carried, Carrier};
-use super::voice::Voice;
 use super::{Complaints, Exit};
+use crate::app::voice::Voice;
 use crate::cli::Replay;
 use crate::config::settings::{Delivery, Settings, Target};
 use crate::dead_letters::letter::DeadLetter;
 use crate::dead_letters::{FOLDER, LIMIT_BYTES, Store};
+use crate::deliver::carrier::{Carried, Carrier};
 use crate::model::record::{Batch, Record};
 use crate::model::time::Timestamp;
 
@@ -98,7 +98,7 @@ async fn send(
         let batch = batch(letters, next, delivery);
         let first = next;
         next += batch.len();
-        let Carried { through, refused, gave_up } = carrier.carry(batch, voice).await;
+        let Carried { through, refused, gave_up } = carrier.carry(batch, &mut |words| voice.retrying(words)).await;
         let settled = through.map_or(first, |id| place(id) + 1);
         for refused in &refused {
             sent.complaints.add(&refused.words);

@@ -3,10 +3,8 @@
 //! What an answer means is decided by the same deciders as in the service, which may run at the same time. A line that is
 //! sent twice is the same point, so this may be interrupted at any moment and begun again.
 
-mod carrier;
 mod files;
 mod letters;
-mod voice;
 
 use std::collections::BTreeMap;
 
@@ -14,7 +12,7 @@ use super::Exit;
 use crate::cli::Replay;
 use crate::config::settings::{Settings, Target};
 
-use self::voice::Voice;
+use super::voice::Voice;
 
 pub(super) async fn run(settings: &Settings, wishes: &Replay) -> anyhow::Result<Exit> {
     let mut voice = Voice::new();

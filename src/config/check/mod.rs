@@ -19,7 +19,7 @@ use super::Machine;
 use super::faults::{Faults, shown};
 use super::options::{self, Options};
 use super::secret::Secret;
-use super::settings::{Breaker, Delivery, Log, Place, RegistryTag, Schema, Settings, Tls};
+use super::settings::{Breaker, Delivery, History, Log, Place, RegistryTag, Schema, Settings, Tls};
 use crate::runtime::backoff::Policy;
 use crate::spool::Bounds;
 
@@ -40,7 +40,9 @@ impl Settings {
         let mqtt = mqtt::check(options.mqtt, machine, faults);
         let delivery = delivery(&options.delivery, faults);
         let spool = spool(&options.delivery, delivery.linger, faults);
-        Self { log, home_assistant, targets, filter, schema, events, mqtt, delivery, spool, place }
+        let options::History { close_gaps, import_on_first_start, skip_restored } = options.history;
+        let history = History { close_gaps, import_on_first_start, skip_restored };
+        Self { log, home_assistant, targets, filter, schema, events, mqtt, delivery, spool, history, place }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod socket;
 pub mod states;
 #[cfg(test)]
 mod story;
+pub mod visit;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -225,7 +226,7 @@ pub enum ProbeError {
 pub async fn probe(settings: &HomeAssistant, within: Duration) -> Result<Probe, ProbeError> {
     let visit = async {
         let mut socket = socket::connect(settings, within).await?;
-        let visited = visit(&mut socket, settings).await;
+        let visited = greet(&mut socket, settings).await;
         // A courtesy, whatever was found.
         let _said = socket.close(None).await;
         visited
@@ -233,7 +234,7 @@ pub async fn probe(settings: &HomeAssistant, within: Duration) -> Result<Probe, 
     timeout(within, visit).await.unwrap_or(Err(ProbeError::Timeout))
 }
 
-async fn visit(socket: &mut Socket, settings: &HomeAssistant) -> Result<Probe, ProbeError> {
+async fn greet(socket: &mut Socket, settings: &HomeAssistant) -> Result<Probe, ProbeError> {
     let epoch = Instant::now();
     let mut session = Session::new(settings.token.clone(), Wanted::default(), Patience::default(), epoch.elapsed());
     while let Some(Ok(frame)) = socket.next().await {

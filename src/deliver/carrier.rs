@@ -1,13 +1,12 @@
-//! Brings batches to one target, with the deciders of the delivery and the patience of a command.
+//! Brings batches to one target, past the spool: for work that somebody waits for, and that can be begun again.
 
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::voice::Voice;
+use super::isolate::{Isolation, Refused, Step};
+use super::verdict::judge;
 use crate::config::settings::{self, Delivery};
-use crate::deliver::isolate::{Isolation, Refused, Step};
-use crate::deliver::verdict::judge;
 use crate::influx::{OpenError, Target};
 use crate::model::record::Batch;
 use crate::runtime::backoff::Policy;
@@ -19,28 +18,29 @@ const ATTEMPTS: u32 = 5;
 /// A server that asks for more is asked again by a person.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
-pub(super) struct Carrier {
+pub struct Carrier {
     target: Target,
     retry: Policy,
 }
 
 /// What became of a batch.
 #[derive(Default)]
-pub(super) struct Carried {
+pub struct Carried {
     /// Everything up to this id is settled: stored, but for what was refused.
-    pub(super) through: Option<u64>,
+    pub through: Option<u64>,
     /// By their ids.
-    pub(super) refused: Vec<Refused>,
+    pub refused: Vec<Refused>,
     /// Why the rest was not sent.
-    pub(super) gave_up: Option<String>,
+    pub gave_up: Option<String>,
 }
 
 impl Carrier {
-    pub(super) fn open(target: &settings::Target, delivery: &Delivery) -> Result<Self, OpenError> {
+    pub fn open(target: &settings::Target, delivery: &Delivery) -> Result<Self, OpenError> {
         Ok(Self { target: Target::open(target, delivery)?, retry: delivery.retry })
     }
 
-    pub(super) async fn carry(&mut self, mut batch: Batch, voice: &mut Voice) -> Carried {
+    /// Sends until all of it is settled, or for some attempts in a row in vain. `retrying` is told why there is another one.
+    pub async fn carry(&mut self, mut batch: Batch, retrying: &mut impl FnMut(&str)) -> Carried {
         let mut carried = Carried::default();
         let mut pauses = self.retry.pauses();
         let mut attempts = 0;
@@ -63,7 +63,7 @@ impl Carrier {
                 carried.gave_up = Some(words);
                 return carried;
             }
-            voice.progress(|| format!("trying again: {words}"));
+            retrying(&words);
             sleep(pauses.next_pause().max(after)).await;
             // Whatever is known of lines that are not settled is found out again.
             if let Some(through) = carried.through {

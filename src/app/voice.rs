@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 /// Between two looks at the progress.
 const BLINK: Duration = Duration::from_millis(200);
 
-pub(super) struct Voice {
+pub(in crate::app) struct Voice {
     on_terminal: bool,
     /// When the line that is overwritten was shown last.
     shown: Option<Instant>,
 }
 
 impl Voice {
-    pub(super) fn new() -> Self {
+    pub(in crate::app) fn new() -> Self {
         Self { on_terminal: io::stderr().is_terminal(), shown: None }
     }
 
     /// A line that stays.
-    pub(super) fn say(&mut self, line: &str) {
+    pub(in crate::app) fn say(&mut self, line: &str) {
         if self.shown.take().is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
@@ -26,10 +26,15 @@ impl Voice {
     }
 
     /// A line that the next one overwrites; nothing in a file or a pipe.
-    pub(super) fn progress(&mut self, line: impl FnOnce() -> String) {
+    pub(in crate::app) fn progress(&mut self, line: impl FnOnce() -> String) {
         if self.on_terminal && self.shown.is_none_or(|shown| shown.elapsed() >= BLINK) {
             let _ = write!(io::stderr(), "\r{}\x1b[K", line());
             self.shown = Some(Instant::now());
         }
+    }
+
+    /// Something did not work, and is tried again.
+    pub(in crate::app) fn retrying(&mut self, words: &str) {
+        self.progress(|| format!("trying again: {words}"));
     }
 }

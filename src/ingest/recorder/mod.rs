@@ -1,0 +1,125 @@
+//! Home Assistant's recorder as a source: what happened while nobody listened, and in the years before.
+//!
+//! [`Recorder`] asks one question at a time, on a connection of its own. [`rows`] reads the answers, [`windows`] cuts a
+//! long time into questions with answers of a good size, [`left_out`] puts back what the recorder does not keep.
+
+pub mod left_out;
+pub mod rows;
+pub mod windows;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::config::settings::HomeAssistant;
+use crate::ingest::hass::ProbeError;
+use crate::ingest::hass::present::{self, Present, PresentError};
+use crate::ingest::hass::visit::{Answer, AskError, Visit};
+use crate::model::time::Timestamp;
+
+use self::rows::Rows;
+use self::windows::Window;
+
+/// How long Home Assistant may take for one answer. A large one from a slow memory card takes many seconds.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How long it may take to be let in.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Both bounds of a question are exclusive, and compared with times that are not rounded: so much more is asked for on
+/// either side, and what does not belong to the window is left out here.
+const MARGIN_MICROS: i64 = 1_000;
+
+/// A connection on which the recorder is asked.
+pub struct Recorder {
+    visit: Visit,
+}
+
+/// How the recorder fares: the result of `recorder/info`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Info {
+    /// Changes that wait to be written. During a backup of Home Assistant they only grow more.
+    pub backlog: u64,
+    pub migration_in_progress: bool,
+    pub recording: bool,
+    pub thread_running: bool,
+}
+
+impl Info {
+    /// Why history cannot be relied on now, in words for people. `None`: it can.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&'static str> {
+        if !self.recording || !self.thread_running {
+            Some("Home Assistant's recorder is off")
+        } else if self.migration_in_progress {
+            Some("Home Assistant's recorder brings its database to a new version")
+        } else {
+            None
+        }
+    }
+}
+
+impl Recorder {
+    pub async fn connect(settings: &HomeAssistant) -> Result<Self, ProbeError> {
+        Ok(Self { visit: Visit::begin(settings, CONNECT).await? })
+    }
+
+    /// Home Assistant's version.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        self.visit.version()
+    }
+
+    /// [`AskError::is_unknown_command`] where the recorder is not loaded.
+    pub async fn info(&mut self) -> Result<Info, AskError> {
+        let answer = self.ask(json!({"type": "recorder/info"})).await?;
+        serde_json::from_str(answer.result()).map_err(|err| AskError::Unreadable(err.to_string()))
+    }
+
+    /// The states of this moment, and the registries.
+    pub async fn present(&mut self) -> Result<Present, PresentError> {
+        present::ask_all(&mut self.visit, PATIENCE).await
+    }
+
+    /// The rows of these entities in the window, as they were recorded. Entities without rows are not among them.
+    pub async fn rows(&mut self, window: &Window) -> Result<Rows, AskError> {
+        let answer = self.ask(question(window, false)).await?;
+        rows::read(answer.result(), window.from, window.until)
+            .map_err(|err| AskError::Unreadable(err.to_string()))
+            .map(|rows| Rows { bytes: answer.bytes(), ..rows })
+    }
+
+    /// Whether the recorder knows a state of any of the window's entities from before the window. It asks for a moment, not
+    /// for the window.
+    pub async fn reaches_back(&mut self, window: &Window) -> Result<bool, AskError> {
+        let moment = Window { until: Timestamp::from_micros(window.from.as_micros() + 1), ..window.clone() };
+        let answer = self.ask(question(&moment, true)).await?;
+        Ok(answer.result() != "{}")
+    }
+
+    /// Any command that has a result. `command` is an object with its `type`.
+    pub async fn ask(&mut self, command: Value) -> Result<Answer, AskError> {
+        self.visit.ask(command, PATIENCE).await
+    }
+
+    pub async fn end(self) {
+        self.visit.end().await;
+    }
+}
+
+/// Home Assistant's defaults would leave out changes of attributes and make up a row at the start.
+fn question(window: &Window, with_state_at_start: bool) -> Value {
+    let entities: Vec<&str> = window.entities.iter().map(|entity| entity.as_str()).collect();
+    json!({
+        "type": "history/history_during_period",
+        "start_time": Timestamp::from_micros(window.from.as_micros() - MARGIN_MICROS).to_string(),
+        "end_time": Timestamp::from_micros(window.until.as_micros() + MARGIN_MICROS).to_string(),
+        "entity_ids": entities,
+        "include_start_time_state": with_state_at_start,
+        "significant_changes_only": false,
+        "minimal_response": with_state_at_start,
+        "no_attributes": with_state_at_start,
+    })
+}
