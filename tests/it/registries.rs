@@ -103,6 +103,7 @@ impl Listener {
             while !is_so(self) {
                 match self.arrivals.recv().await.expect("the session goes on") {
                     Arrival::Registries(registries) => self.registries = registries,
+                    Arrival::Live { .. } => {}
                     Arrival::Events(events) => {
                         for event in events {
                             match event {
