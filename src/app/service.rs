@@ -34,6 +34,9 @@ use crate::{deliver, pipeline};
 /// when it is full the session waits, and its reader keeps frames in its own bounded queue.
 const EVENT_FRAMES: usize = 256;
 
+/// Pieces of history on their way from the recorder to the pipeline. When it is full, the recorder is asked for no more.
+const PAST_PIECES: usize = 8;
+
 /// The target that there always is.
 const MAIN_TARGET: &str = "influxdb";
 
@@ -124,10 +127,11 @@ pub(super) async fn run(
 
     let delivery = deliver_to_all(&settings, &spool, &letters, &board)?;
 
+    let (_history, past) = mpsc::channel(PAST_PIECES);
     let mut shaping = Group::new("pipeline");
     shaping.spawn("pipeline", |_| {
         let (rules, spool, board) = (rules.clone(), spool.clone(), Arc::clone(&board));
-        pipeline::task::run(rules, known, places_changed, arriving, spool, refused, board)
+        pipeline::task::run(rules, known, places_changed, arriving, past, spool, refused, board)
     });
 
     let mut inputs = listen(settings, &rules, &events, spool.safe_marks(), &board);

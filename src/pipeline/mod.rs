@@ -6,6 +6,7 @@
 mod entity;
 pub mod filter;
 pub mod fired;
+pub mod frontier;
 pub mod glob;
 pub mod mqtt;
 pub mod pace;
@@ -23,6 +24,7 @@ pub mod words;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::entity::{Desk, Known, Outcome, Teller};
 use self::mqtt::{Messages, Reading, Settled};
@@ -136,6 +138,20 @@ impl Pipeline {
     /// Something else is known about the entities from `now` on. Returns whether [`Self::places`] are others.
     pub fn learn(&mut self, registries: Arc<Registries>, now: Timestamp) -> bool {
         self.desk.learn(registries, now)
+    }
+
+    #[must_use]
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// For how long a change of Home Assistant's own may wait for its turn, as things are.
+    #[must_use]
+    pub fn longest_wait(&self) -> Duration {
+        if self.desk.held() == 0 && self.released.is_empty() {
+            return Duration::ZERO;
+        }
+        self.rules.rules.iter().filter_map(|rule| rule.actions.throttle).max().unwrap_or_default()
     }
 
     /// What came in and has no fate yet.

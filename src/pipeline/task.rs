@@ -8,12 +8,15 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
+use super::frontier::Frontier;
+use super::past::Shaper;
 use super::{Due, END_OF_TIME, Fate, Pipeline};
 use crate::line::encode::encode;
-use crate::model::event::{Arrival, ContextId};
+use crate::model::event::{Arrival, ContextId, Event, Past, Source, StateChange};
 use crate::model::fate::{Reason, Refused};
 use crate::model::record::Record;
 use crate::model::refused::RefusedEvent;
+use crate::model::registries::Registries;
 use crate::model::time::Timestamp;
 use crate::pipeline::places::Places;
 use crate::rules::Rules;
@@ -34,12 +37,14 @@ const LINES_AT_ONCE: usize = 1_000;
 
 /// Runs until everybody who sends events is gone. `places` are those of an earlier run; `places_changed` is for whoever
 /// writes them down. `refused` is for whoever keeps what cannot be written; what it has no room
-/// for is counted like the others, and not kept.
+/// for is counted like the others, and not kept. `past` is what the recorder tells of a gap; it waits while anything else comes.
+#[expect(clippy::too_many_arguments, reason = "each is the end of another channel")]
 pub async fn run(
     mut rules: watch::Receiver<Arc<Rules>>,
     places: Places,
     places_changed: watch::Sender<String>,
     mut arriving: Receiver<Arrival>,
+    mut past: Receiver<Past>,
     spool: Shared,
     refused: Sender<RefusedEvent>,
     board: Arc<Board>,
@@ -47,6 +52,10 @@ pub async fn run(
     let pipeline = Pipeline::new(&rules.borrow_and_update()).with_places(places);
     let mut clerk = Clerk {
         pipeline,
+        past: None,
+        is_mending: false,
+        registries: Arc::default(),
+        frontier: Frontier::default(),
         lines: Lines::default(),
         spool,
         refused,
@@ -57,6 +66,7 @@ pub async fn run(
     let work = async {
         loop {
             tokio::select! {
+                biased;
                 arrival = arriving.recv() => match arrival {
                     Some(arrival) => clerk.take(arrival),
                     None => break,
@@ -64,9 +74,11 @@ pub async fn run(
                 () = sleep_until(clerk.pipeline.due_at()) => {}
                 Ok(()) = rules.changed() => {
                     let moved = clerk.pipeline.follow(&rules.borrow_and_update(), clock::now());
+                    clerk.end_past();
                     clerk.tell_places(moved);
                     clerk.looked = None;
                 }
+                Some(past) = past.recv() => clerk.take_past(past),
             }
             clerk.take_due(clock::now(), clerk.home_is_live());
             clerk.hand_over();
@@ -76,6 +88,7 @@ pub async fn run(
                 clerk.spool.room().await;
             }
         }
+        clerk.end_past();
         clerk.take_due(END_OF_TIME, false);
         clerk.hand_over();
     };
@@ -91,6 +104,11 @@ async fn sleep_until(due: Option<Timestamp>) {
 /// Writes down what the pipeline decides.
 struct Clerk {
     pipeline: Pipeline,
+    /// While a gap is being closed.
+    past: Option<Shaper>,
+    is_mending: bool,
+    registries: Arc<Registries>,
+    frontier: Frontier,
     lines: Lines,
     spool: Shared,
     refused: Sender<RefusedEvent>,
@@ -119,11 +137,20 @@ impl Clerk {
         let events = match arrival {
             Arrival::Events(events) => events,
             Arrival::Registries(registries) => {
+                self.end_past();
+                self.registries = Arc::clone(&registries);
                 let moved = self.pipeline.learn(registries, clock::now());
                 return self.tell_places(moved);
             }
-            Arrival::Live { .. } => return,
+            Arrival::Live { session } => {
+                self.end_past();
+                self.is_mending = false;
+                return self.frontier.begin(session);
+            }
         };
+        if let Some(newest) = events.iter().filter_map(told_at).max() {
+            self.frontier.tell(newest);
+        }
         let now = clock::now();
         for event in &events {
             let fate = self.pipeline.handle(event, now);
@@ -137,14 +164,62 @@ impl Clerk {
         }
     }
 
+    fn take_past(&mut self, past: Past) {
+        match past {
+            Past::Rows(rows) => {
+                self.begin_mending();
+                let shaper = self.past.get_or_insert_with(|| {
+                    let (rules, places) = (self.pipeline.rules(), self.pipeline.places().clone());
+                    Shaper::new(rules, places, Arc::clone(&self.registries), clock::now())
+                });
+                self.board.arrivals.received.add(Source::History, rows.len() as u64);
+                let mut desk = self.lines.desk(&self.board, &self.refused);
+                for row in rows {
+                    shaper.take(row, &mut |fate, change| desk.take(fate, change));
+                }
+            }
+            Past::Reached(until) => {
+                self.release_past(until);
+                self.hand_over();
+                self.spool.told(until);
+            }
+            Past::Closed { session, from, until } => {
+                self.begin_mending();
+                self.is_mending = false;
+                self.end_past();
+                self.hand_over();
+                self.spool.mended(from);
+                self.spool.told(self.frontier.close(session, until));
+            }
+        }
+    }
+
+    /// What is lost from now on is not part of what is being told once more.
+    fn begin_mending(&mut self) {
+        if !std::mem::replace(&mut self.is_mending, true) {
+            self.spool.begin_mending();
+        }
+    }
+
+    fn release_past(&mut self, until: Timestamp) {
+        if let Some(shaper) = &mut self.past {
+            let mut desk = self.lines.desk(&self.board, &self.refused);
+            shaper.release(until, &mut |fate, change| desk.take(fate, change));
+        }
+    }
+
+    /// What waits for its turn gets it now.
+    fn end_past(&mut self) {
+        self.release_past(END_OF_TIME);
+        self.past = None;
+    }
+
     fn take_due(&mut self, now: Timestamp, home_is_live: bool) {
         while let Some(Due { made_by, fate, change }) = self.pipeline.next_due(now, home_is_live) {
             if let Some(source) = made_by {
                 self.board.arrivals.received.add(source, 1);
             }
-            if let Some((reason, rule)) = self.lines.write_down(fate, &self.board) {
-                refuse(RefusedEvent::of_change(change, reason, rule), &self.board, &self.refused);
-            }
+            self.lines.desk(&self.board, &self.refused).take(fate, change);
             if self.lines.places.len() >= LINES_AT_ONCE {
                 self.lines.hand_over(&self.spool);
             }
@@ -152,8 +227,12 @@ impl Clerk {
     }
 
     fn hand_over(&mut self) {
-        self.board.arrivals.waiting.set(self.pipeline.waiting());
+        let waiting = self.pipeline.waiting() + self.past.as_ref().map_or(0, Shaper::waiting);
+        self.board.arrivals.waiting.set(waiting);
         self.lines.hand_over(&self.spool);
+        if let Some(until) = self.frontier.reached(self.pipeline.longest_wait()) {
+            self.spool.told(until);
+        }
         self.spool.mark(self.pipeline.settled_receipt());
     }
 
@@ -168,7 +247,34 @@ impl Clerk {
     }
 }
 
+/// When Home Assistant's own connection says that something happened.
+fn told_at(event: &Event) -> Option<Timestamp> {
+    match event {
+        Event::Changed(change) => Some(change.last_updated),
+        _ => None,
+    }
+}
+
+/// Where the fates of changes are written down.
+struct FateDesk<'a> {
+    lines: &'a mut Lines,
+    board: &'a Board,
+    refused: &'a Sender<RefusedEvent>,
+}
+
+impl FateDesk<'_> {
+    fn take(&mut self, fate: Fate<'_>, change: &StateChange) {
+        if let Some((reason, rule)) = self.lines.write_down(fate, self.board) {
+            refuse(RefusedEvent::of_change(change, reason, rule), self.board, self.refused);
+        }
+    }
+}
+
 impl Lines {
+    fn desk<'a>(&'a mut self, board: &'a Board, refused: &'a Sender<RefusedEvent>) -> FateDesk<'a> {
+        FateDesk { lines: self, board, refused }
+    }
+
     /// Counts a fate and keeps the line of a point. Returns why there is none, and the rule that would have had it otherwise.
     fn write_down(&mut self, fate: Fate<'_>, board: &Board) -> Option<(Refused, Option<Arc<str>>)> {
         match fate {
@@ -229,7 +335,7 @@ mod tests {
 
     use super::run;
     use crate::model::entity::EntityId;
-    use crate::model::event::{Arrival, Event, Source, StateChange};
+    use crate::model::event::{Arrival, Event, Past, Source, StateChange};
     use crate::model::fate::{Filtered, Refused};
     use crate::model::refused::RefusedEvent;
     use crate::model::time::Timestamp;
@@ -237,7 +343,7 @@ mod tests {
     use crate::rules::{Actions, FieldActions, FieldType, Rule, Rules, Selection};
     use crate::runtime::clock;
     use crate::spool::shared::Shared;
-    use crate::spool::{Bounds, Durability};
+    use crate::spool::{Bounds, Durability, Limits};
     use crate::status::board::Board;
     use crate::status::snapshot::Snapshot;
 
@@ -294,15 +400,105 @@ mod tests {
         }
 
         async fn work(&self, arriving: mpsc::Receiver<Arrival>, keeper: mpsc::Sender<RefusedEvent>) {
+            self.work_with_past(arriving, mpsc::channel(1).1, keeper).await;
+        }
+
+        async fn work_with_past(
+            &self,
+            arriving: mpsc::Receiver<Arrival>,
+            past: mpsc::Receiver<Past>,
+            keeper: mpsc::Sender<RefusedEvent>,
+        ) {
             let (rules, places) = (self.rules.subscribe(), watch::Sender::default());
             let (spool, board) = (self.spool.clone(), Arc::clone(&self.board));
-            run(rules, Places::default(), places, arriving, spool, keeper, board).await;
+            run(rules, Places::default(), places, arriving, past, spool, keeper, board).await;
         }
     }
 
     fn one(actions: Actions) -> Arc<Rules> {
         let selection = Selection { entity_globs: vec!["sensor.*".into(), "none.*".into()], ..Selection::default() };
         Arc::new(Rules { rules: vec![Rule { name: "r".into(), selection, actions }], ..Rules::default() })
+    }
+
+    fn change(micros: i64, state: &str) -> StateChange {
+        StateChange {
+            entity: EntityId::parse("sensor.a").unwrap(),
+            state: state.into(),
+            attributes: Arc::default(),
+            last_updated: Timestamp::from_micros(micros),
+            context: None,
+        }
+    }
+
+    /// The lines that wait for the target, without measurement and tags.
+    fn lines(bench: &Bench) -> Vec<String> {
+        let limits = Limits { records: NonZeroUsize::new(100).unwrap(), bytes: NonZeroUsize::new(1 << 20).unwrap() };
+        let batch = bench.spool.reader(0).peek_live(limits).unwrap();
+        let text = String::from_utf8(batch.bytes().to_vec()).unwrap();
+        text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn the_watermark_waits_for_the_gap_and_then_follows_what_is_told() {
+        let bench = Bench::new(Actions::default());
+        let (events, arriving) = mpsc::channel(8);
+        let (history, past) = mpsc::channel(8);
+        let (keeper, _refused) = mpsc::channel(8);
+        let work = bench.work_with_past(arriving, past, keeper);
+        let watermark = || bench.seen().targets[0].backlog.watermark.map(Timestamp::as_micros);
+        let story = async {
+            bench.board.arrivals.received.add(Source::HomeAssistant, 2);
+            events.send(Arrival::Live { session: 1 }).await.unwrap();
+            events.send(Arrival::Events(vec![Event::Changed(change(90, "9"))])).await.unwrap();
+            history.send(Past::Rows(vec![change(40, "4"), change(50, "5")])).await.unwrap();
+            while bench.seen().targets[0].books.held < 3 {
+                tokio::task::yield_now().await;
+            }
+            let _ = bench.spool.reader(0).release(0..=0);
+            assert_eq!(watermark(), None, "there is a gap before what was told");
+            let closed =
+                Past::Closed { session: 1, from: Timestamp::from_micros(0), until: Timestamp::from_micros(90) };
+            history.send(closed).await.unwrap();
+            while history.capacity() < history.max_capacity() {
+                tokio::task::yield_now().await;
+            }
+            events.send(Arrival::Events(vec![Event::Changed(change(95, "10"))])).await.unwrap();
+            while bench.seen().targets[0].books.held < 3 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(watermark(), None, "nothing of it is safe");
+            assert_eq!(lines(&bench), ["value=4 40000", "value=5 50000", "value=10 95000"]);
+            let _ = bench.spool.reader(0).release(1..=2);
+            drop(events);
+        };
+        tokio::join!(work, story);
+        bench.spool.told(Timestamp::from_micros(96));
+        assert_eq!(watermark(), Some(90), "10 is in memory alone");
+        let _ = bench.spool.reader(0).release(3..=3);
+        bench.spool.told(Timestamp::from_micros(96));
+        assert_eq!(watermark(), Some(96));
+        let seen = bench.seen();
+        assert_eq!((bench.board.arrivals.received.of(Source::History), seen.unaccounted(&seen.targets[0])), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn the_past_has_a_pace_of_its_own() {
+        let bench = Bench::new(Actions { throttle: Some(Duration::from_micros(10)), ..Actions::default() });
+        let (events, arriving) = mpsc::channel(8);
+        let (history, past) = mpsc::channel(8);
+        let (keeper, _refused) = mpsc::channel(8);
+        let rows = (0..25).map(|micros| change(micros, &micros.to_string())).collect();
+        history.send(Past::Rows(rows)).await.unwrap();
+        let story = async {
+            while bench.seen().targets[0].books.held == 0 {
+                tokio::task::yield_now().await;
+            }
+            drop(events);
+        };
+        tokio::join!(bench.work_with_past(arriving, past, keeper), story);
+        assert_eq!(lines(&bench), ["value=0 0", "value=9 9000", "value=19 19000", "value=24 24000"]);
+        let seen = bench.seen();
+        assert_eq!(seen.unaccounted(&seen.targets[0]), 0);
     }
 
     #[tokio::test]

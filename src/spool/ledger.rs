@@ -13,6 +13,7 @@ use crate::model::time::Timestamp;
 use super::front::Front;
 use super::log::Segment;
 use super::pending::Pending;
+use super::progress::Progress;
 use super::state::{ReaderState, State};
 use super::{Appended, Bounds, Durability, Held, Limits, Lost, chunk};
 
@@ -24,6 +25,9 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// How often it is noted what the readers have taken, while there is something on the disk.
 const NOTE: Duration = Duration::from_secs(30);
+
+/// How often it is noted how far the readers are while all is well: after a power cut so much is asked for once more.
+const QUIET_NOTE: Duration = Duration::from_hours(1);
 
 #[derive(Debug)]
 pub(super) struct Ledger {
@@ -54,7 +58,7 @@ struct Marks {
 pub(super) struct ReaderLedger {
     pub(super) name: String,
     pub(super) pending: Pending,
-    pub(super) watermark: Option<Timestamp>,
+    pub(super) progress: Progress,
     pub(super) lost: Lost,
     /// The time of a record on the disk.
     pub(super) known: Option<(u64, Timestamp)>,
@@ -69,8 +73,8 @@ pub(super) enum Loss {
 }
 
 impl ReaderLedger {
-    pub(super) fn new(name: &str, pending: Pending, watermark: Option<Timestamp>) -> Self {
-        Self { name: name.to_owned(), pending, watermark, lost: Lost::default(), known: None }
+    pub(super) fn new(name: &str, pending: Pending, progress: Progress) -> Self {
+        Self { name: name.to_owned(), pending, progress, lost: Lost::default(), known: None }
     }
 }
 
@@ -118,7 +122,10 @@ impl Ledger {
             let cost = chunk::cost(1, record.bytes.len());
             if cost > limit {
                 lost += 1;
-                self.readers.iter_mut().for_each(|reader| reader.lost.memory_full += 1);
+                for reader in &mut self.readers {
+                    reader.lost.memory_full += 1;
+                    reader.progress.lose(Some(record.time));
+                }
                 continue;
             }
             while self.front.bytes() + cost > limit {
@@ -142,7 +149,7 @@ impl Ledger {
     pub(super) fn release(&mut self, reader: usize, ids: Range<u64>) -> Vec<Range<u64>> {
         let ids = ids.start..ids.end.min(self.front.next_id());
         let released = self.readers[reader].pending.remove(ids);
-        self.advance_watermark(reader);
+        self.advance(reader);
         self.forget_unneeded();
         released
     }
@@ -151,6 +158,7 @@ impl Ledger {
     pub(super) fn lose(&mut self, ids: Range<u64>, why: Loss) -> u64 {
         let ids = ids.start..ids.end.min(self.front.next_id());
         let mut all = Vec::new();
+        let earliest = self.earliest(&ids);
         for reader in &mut self.readers {
             let removed = reader.pending.remove(ids.clone());
             let records: u64 = removed.iter().map(|range| range.end - range.start).sum();
@@ -159,9 +167,12 @@ impl Ledger {
                 Loss::MemoryFull => reader.lost.memory_full += records,
                 Loss::Damaged => reader.lost.damaged += records,
             }
+            if records > 0 {
+                reader.progress.lose(earliest);
+            }
             all.extend(removed);
         }
-        (0..self.readers.len()).for_each(|reader| self.advance_watermark(reader));
+        (0..self.readers.len()).for_each(|reader| self.advance(reader));
         self.forget_unneeded();
         Pending::of(all, ids.end).count(0..ids.end)
     }
@@ -205,7 +216,7 @@ impl Ledger {
 
     /// How long until something has to be done with the disk. `None`: not before something happens here.
     pub(super) fn due_in(&self, now: Instant) -> Option<Duration> {
-        let noted = (!self.disk.is_empty()).then(|| self.noted_at.map_or(now, |at| at + NOTE));
+        let noted = self.notes_at(now);
         let tidied = self.has_unneeded_segments().then_some(now);
         let due = [self.writes_at(now), noted, tidied].into_iter().flatten().min();
         let due = match self.retry_at {
@@ -296,7 +307,7 @@ impl Ledger {
         self.safe_id = self.safe_id.max(self.unsafe_ids().start);
         // What did not become safe will be written again.
         self.expired_below = self.expired_below.min(self.safe_id);
-        (0..self.readers.len()).for_each(|reader| self.advance_watermark(reader));
+        (0..self.readers.len()).for_each(|reader| self.advance(reader));
         match self.bounds.durability {
             Durability::Balanced => {
                 self.lose(self.expired_ids(), Loss::SpoolFull);
@@ -333,7 +344,16 @@ impl Ledger {
 
     /// Whether it is time to note what the readers have taken.
     pub(super) fn note_is_due(&self, now: Instant) -> bool {
-        !self.disk.is_empty() && self.noted_at.is_none_or(|at| now >= at + NOTE)
+        self.notes_at(now).is_some_and(|at| at <= now)
+    }
+
+    fn notes_at(&self, now: Instant) -> Option<Instant> {
+        let every = match self.disk.is_empty() {
+            false => NOTE,
+            true if self.readers.iter().any(|reader| reader.progress.reached().is_some()) => QUIET_NOTE,
+            true => return None,
+        };
+        Some(self.noted_at.map_or(now, |at| at + every))
     }
 
     pub(super) fn noted(&mut self, now: Instant) {
@@ -362,8 +382,13 @@ impl Ledger {
             .iter()
             .map(|reader| {
                 let pending = reader.pending.within(0..next_id).collect();
-                let watermark_micros = reader.watermark.map(Timestamp::as_micros);
-                (reader.name.clone(), ReaderState { pending, watermark_micros })
+                let state = ReaderState {
+                    pending,
+                    watermark_micros: reader.progress.reached().map(Timestamp::as_micros),
+                    torn_micros: reader.progress.torn().map(Timestamp::as_micros),
+                    oldest_micros: self.oldest_of(reader).map(Timestamp::as_micros),
+                };
+                (reader.name.clone(), state)
             })
             .collect();
         State::new(next_id, self.safe_id, readers)
@@ -402,21 +427,51 @@ impl Ledger {
         self.front.drop_before(lacked.unwrap_or(u64::MAX));
     }
 
-    /// The record before the first one that is neither with the reader nor on the disk. Called before that one leaves
-    /// memory. Event times may go back, this one does not.
-    fn advance_watermark(&mut self, reader: usize) {
+    /// Everything that the source told until then was appended.
+    pub(super) fn told(&mut self, until: Timestamp) {
+        let next_id = self.front.next_id();
+        self.readers.iter_mut().for_each(|reader| reader.progress.told(next_id, until));
+        (0..self.readers.len()).for_each(|reader| self.advance(reader));
+    }
+
+    /// What went is appended once more from now on.
+    pub(super) fn begin_mending(&mut self) {
+        self.readers.iter_mut().for_each(|reader| reader.progress.begin_mending());
+    }
+
+    /// It was, from this time on.
+    pub(super) fn mended(&mut self, from: Timestamp) {
+        let next_id = self.front.next_id();
+        self.readers.iter_mut().for_each(|reader| reader.progress.mended(next_id, from));
+        (0..self.readers.len()).for_each(|reader| self.advance(reader));
+    }
+
+    /// Up to the first record that is neither with the reader nor on the disk.
+    fn advance(&mut self, reader: usize) {
         let reader = &mut self.readers[reader];
-        let next = reader.pending.first_from(self.safe_id).min(self.front.next_id());
-        if let Some(record) = next.checked_sub(1).and_then(|id| self.front.get(id)) {
-            reader.watermark = reader.watermark.max(Some(record.time));
-        }
+        let safe_below = reader.pending.first_from(self.safe_id).min(self.front.next_id());
+        reader.progress.advance(safe_below);
+    }
+
+    /// The time of the first of these, of records on the disk as well as it is known without reading.
+    fn earliest(&self, ids: &Range<u64>) -> Option<Timestamp> {
+        let in_memory = ids.start.max(self.front.start())..ids.end.min(self.front.next_id());
+        let in_memory = in_memory.filter_map(|id| self.front.get(id)).map(|record| record.time).min();
+        let on_disk = self.disk.iter().filter(|segment| segment.ids.start < ids.end && ids.start < segment.ids.end);
+        on_disk.filter_map(|segment| segment.first_time).chain(in_memory).min()
     }
 
     fn oldest(&self, reader: usize) -> Option<Timestamp> {
-        let reader = &self.readers[reader];
+        self.oldest_of(&self.readers[reader])
+    }
+
+    fn oldest_of(&self, reader: &ReaderLedger) -> Option<Timestamp> {
         let first = reader.pending.first_from(0);
         if let Some(record) = self.front.get(first) {
             return Some(record.time);
+        }
+        if first >= self.front.next_id() {
+            return None;
         }
         let known = reader.known.filter(|(id, _)| *id == first).map(|(_, time)| time);
         let segment = || self.disk.iter().find(|segment| segment.ids.end > first && segment.first_time.is_some());

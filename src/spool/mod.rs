@@ -22,6 +22,7 @@ mod ledger;
 mod log;
 pub mod opening;
 mod pending;
+mod progress;
 mod recovery;
 mod segment;
 pub mod shared;
@@ -172,8 +173,8 @@ impl<S: Storage> Spool<S> {
         for name in readers {
             let (pending, found) = claim(name, state.as_ref(), &on_disk, next_id);
             recovered.readers.push(found);
-            let watermark = state.as_ref().and_then(|state| state.watermark(name));
-            ledgers.push(ReaderLedger::new(name, pending, watermark));
+            let progress = state.as_ref().map(|state| state.progress(name, found.missing > 0));
+            ledgers.push(ReaderLedger::new(name, pending, progress.unwrap_or_default()));
         }
         for name in state.iter().flat_map(|state| state.readers.keys()) {
             if !readers.contains(&name.as_str()) {
@@ -307,11 +308,33 @@ impl<S: Storage> Spool<S> {
         DiskUse { degraded: desk.ledger.is_degraded(), ..desk.disk }
     }
 
-    /// The time of the newest record such that it and all before it are with the reader, set aside, on the disk, or counted
-    /// as lost. It never goes back.
+    /// The source's time such that everything it told until then, as [`Spool::told`] knows, is with the reader, set aside, or
+    /// on the disk. It goes back only if records were lost, or the source's clock went back. It is noted on the disk at each
+    /// sync, at the end, and while all is well once an hour.
     #[must_use]
     pub fn watermark(&self, reader: Reader) -> Option<Timestamp> {
-        self.desk().ledger.reader(reader).watermark
+        self.desk().ledger.reader(reader).progress.watermark()
+    }
+
+    /// The time of the earliest record that went although the reader lacked it, and was not appended once more.
+    #[must_use]
+    pub fn torn(&self, reader: Reader) -> Option<Timestamp> {
+        self.desk().ledger.reader(reader).progress.torn()
+    }
+
+    /// Everything that the source told until then was appended.
+    pub fn told(&self, until: Timestamp) {
+        self.desk().ledger.told(until);
+    }
+
+    /// From now on is appended once more what went. What goes after this is not part of it.
+    pub fn begin_mending(&self) {
+        self.desk().ledger.begin_mending();
+    }
+
+    /// What went from this time on was appended once more.
+    pub fn mended(&self, from: Timestamp) {
+        self.desk().ledger.mended(from);
     }
 
     /// What was appended until now is before this mark. Marks only grow.

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::model::fate::Dropped;
 use crate::model::record::{Batch, Record};
+use crate::model::time::Timestamp;
 use crate::runtime::alive::beating;
 use crate::runtime::clock;
 use crate::runtime::repeats::{Ended, Repeats, Worth};
@@ -136,6 +137,23 @@ impl Shared {
     pub fn mark(&self, mark: u64) {
         self.0.spool.mark(mark);
         self.tell_marks();
+    }
+
+    /// Everything that Home Assistant told until then was appended.
+    pub fn told(&self, until: Timestamp) {
+        self.0.spool.told(until);
+        (0..self.0.desks.len()).for_each(|reader| self.show(reader));
+    }
+
+    /// From now on is appended once more what went although a target lacked it.
+    pub fn begin_mending(&self) {
+        self.0.spool.begin_mending();
+    }
+
+    /// It was, from this time on.
+    pub fn mended(&self, from: Timestamp) {
+        self.0.spool.mended(from);
+        (0..self.0.desks.len()).for_each(|reader| self.show(reader));
     }
 
     /// The last mark such that each record before it is on the disk, in every target, set aside, or counted as lost. 0:
@@ -292,6 +310,7 @@ impl Shared {
         if let Some(watermark) = self.0.spool.watermark(reader) {
             target.backlog.watermark.set(watermark);
         }
+        target.backlog.torn.put(self.0.spool.torn(reader));
         if lost != *shown {
             let more = [
                 (Dropped::SpoolFull, lost.spool_full - shown.spool_full),
@@ -529,6 +548,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let (spool, board) = open(&folder, MIB, Durability::Balanced);
         spool.append([record(b"a"), record(b"b")]);
+        spool.told(Timestamp::from_micros(7));
         assert_eq!((board.targets[0].books.held.get(), board.targets[1].books.held.get()), (2, 2));
         assert_eq!(spool.reader(0).release(0..=1).first(), Some(&(0..2)));
         let stop = CancellationToken::new();

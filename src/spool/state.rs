@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::model::time::Timestamp;
 
+use super::progress::Progress;
 use super::storage::Storage;
 
 pub(super) const NAME: &str = "state.json";
@@ -31,6 +32,12 @@ pub(super) struct ReaderState {
     /// Without the open one, which begins at `next_id` at the latest.
     pub(super) pending: Vec<Range<u64>>,
     pub(super) watermark_micros: Option<i64>,
+    /// Of the earliest record that went although the reader lacked it.
+    #[serde(default)]
+    pub(super) torn_micros: Option<i64>,
+    /// Of the oldest record that the reader lacks.
+    #[serde(default)]
+    pub(super) oldest_micros: Option<i64>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -62,8 +69,15 @@ impl State {
         Self { format: FORMAT, next_id, safe_id, readers }
     }
 
-    pub(super) fn watermark(&self, reader: &str) -> Option<Timestamp> {
-        self.readers.get(reader)?.watermark_micros.map(Timestamp::from_micros)
+    /// `missing`: records are gone that the reader lacked.
+    pub(super) fn progress(&self, reader: &str, missing: bool) -> Progress {
+        let Some(noted) = self.readers.get(reader) else { return Progress::default() };
+        let time = |micros: Option<i64>| micros.map(Timestamp::from_micros);
+        let mut progress = Progress::noted(time(noted.watermark_micros), time(noted.torn_micros));
+        if missing {
+            progress.lose(time(noted.oldest_micros));
+        }
+        progress
     }
 }
 
@@ -108,7 +122,7 @@ mod tests {
     use crate::spool::simulated::Simulated;
 
     fn state() -> State {
-        let reader = ReaderState { pending: vec![3..5, 9..12], watermark_micros: Some(-7) };
+        let reader = ReaderState { pending: vec![3..5, 9..12], watermark_micros: Some(-7), ..ReaderState::default() };
         State::new(12, 10, BTreeMap::from([("influxdb".to_owned(), reader)]))
     }
 

@@ -223,14 +223,39 @@ fn a_record_that_is_too_large_for_the_disk_is_counted_and_leaves_nothing_to_do()
 }
 
 #[test]
-fn the_watermark_does_not_go_back_when_the_times_of_events_do() {
-    let (spool, _) = open(Simulated::new(), balanced());
+fn a_record_that_goes_pulls_the_watermark_back_until_it_was_appended_once_more() {
+    let storage = Simulated::new();
+    let (spool, _) = open(storage.clone(), bounds(2_000, 1 << 20, Durability::Balanced));
     let now = Instant::now();
-    for (id, taken) in [(7, 0..=0), (5, 1..=1)] {
-        let _ = append(&spool, id..id + 1, now);
-        let _ = spool.release(INFLUX, taken);
-        assert_eq!(spool.watermark(INFLUX), Some(time(7)));
-    }
+    let _ = append(&spool, 0..3, now);
+    spool.told(time(2));
+    let _ = spool.release(MIRROR, 0..=2);
+    let large = vec![b'x'; 1_900];
+    let _ = spool.append([Record { time: time(3), context: None, bytes: &large }], now);
+    assert_eq!(spool.held(INFLUX).lost.memory_full, 3);
+    assert_eq!([INFLUX, MIRROR].map(|reader| spool.torn(reader)), [Some(time(0)), None]);
+    assert_eq!([INFLUX, MIRROR].map(|reader| spool.watermark(reader)), [Some(time(0)), Some(time(2))]);
+    spool.save_state().unwrap();
+    drop(spool);
+    let (spool, _) = open(storage, balanced());
+    assert_eq!((spool.torn(INFLUX), spool.watermark(INFLUX)), (Some(time(0)), Some(time(0))));
+    spool.begin_mending();
+    spool.mended(time(0));
+    assert_eq!((spool.torn(INFLUX), spool.watermark(INFLUX)), (None, Some(time(2))));
+}
+
+#[test]
+fn what_is_reached_is_noted_now_and_then_though_nothing_is_on_the_disk() {
+    let storage = Simulated::new();
+    let (spool, _) = open(storage.clone(), balanced());
+    let now = Instant::now();
+    assert_eq!(spool.due_in(now), None);
+    spool.told(time(5));
+    assert!(spool.is_due(now));
+    spool.sync_due(now).unwrap();
+    assert_eq!(spool.due_in(now), Some(Duration::from_hours(1)));
+    drop(spool);
+    assert_eq!(open(storage, balanced()).0.watermark(INFLUX), Some(time(5)));
 }
 
 #[test]
@@ -692,11 +717,14 @@ fn what_was_taken_is_noted_every_thirty_seconds() {
 }
 
 #[test]
-fn the_watermark_is_the_last_record_before_the_first_that_is_neither_taken_nor_on_the_disk() {
+fn the_watermark_is_the_last_time_told_before_the_first_record_that_is_neither_taken_nor_on_the_disk() {
     let storage = Simulated::new();
     let (spool, _) = open(storage.clone(), balanced());
     let now = Instant::now();
-    let _ = append(&spool, 0..10, now);
+    for id in 0..10 {
+        let _ = append(&spool, id..id + 1, now);
+        spool.told(time(id));
+    }
     assert_eq!(spool.watermark(INFLUX), None);
     let _ = spool.release(INFLUX, 3..=5);
     assert_eq!(spool.watermark(INFLUX), None, "0 is in memory alone");
@@ -706,7 +734,10 @@ fn the_watermark_is_the_last_record_before_the_first_that_is_neither_taken_nor_o
     assert_eq!(spool.watermark(INFLUX), Some(time(5)));
     spool.sync(now).unwrap();
     assert_eq!([INFLUX, MIRROR].map(|reader| spool.watermark(reader)), [Some(time(9)); 2]);
-    let _ = append(&spool, 10..12, now);
+    for id in 10..12 {
+        let _ = append(&spool, id..id + 1, now);
+        spool.told(time(id));
+    }
     assert_eq!(spool.watermark(MIRROR), Some(time(9)));
     let _ = spool.release(MIRROR, 10..=10);
     assert_eq!(spool.watermark(MIRROR), Some(time(10)), "the backlog is safe");

@@ -169,6 +169,11 @@ impl Moment {
         self.0.store(time.as_micros(), Relaxed);
     }
 
+    /// `None`: not any more.
+    pub fn put(&self, time: Option<Timestamp>) {
+        self.0.store(time.map_or(i64::MIN, Timestamp::as_micros), Relaxed);
+    }
+
     pub fn raise(&self, time: Timestamp) {
         self.0.fetch_max(time.as_micros(), Relaxed);
     }

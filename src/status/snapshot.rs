@@ -214,9 +214,11 @@ pub struct Backlog {
     pub records: u64,
     /// Event time of the oldest record that waits, on disk or in memory; of no meaning while none does.
     pub oldest: Option<Timestamp>,
-    /// Event time of the newest record such that it and all that came before it are in the target, on this disk, set aside
-    /// or counted as lost. It does not go back.
+    /// Home Assistant's time such that everything it told until then is in the target, on this disk, or set aside. It waits
+    /// while a gap is open, and goes back only if records were lost, or Home Assistant's clock went back.
     pub watermark: Option<Timestamp>,
+    /// The time of the earliest record that was lost, until history has given it back.
+    pub torn: Option<Timestamp>,
     /// How fast it shrinks; 0 while it does not.
     pub drained_per_second: f64,
 }

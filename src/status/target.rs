@@ -81,6 +81,8 @@ pub struct BacklogBoard {
     pub oldest: Moment,
     /// See [`Backlog::watermark`].
     pub watermark: Moment,
+    /// See [`Backlog::torn`].
+    pub torn: Moment,
     /// Records of the backlog that leave in a second, in thousandths.
     pub drained_per_1000_seconds: Gauge,
 }
@@ -93,6 +95,7 @@ impl BacklogBoard {
             records: self.records.get(),
             oldest: self.oldest.get(),
             watermark: self.watermark.get(),
+            torn: self.torn.get(),
             drained_per_second,
         }
     }
