@@ -6,7 +6,8 @@
 //! options.json, environment -> config -> app; rules.yaml -> rules -> app
 //! MQTT broker ----> ingest::mqtt --\
 //! Home Assistant -> ingest::hass --[events]--> pipeline -> line --[records]--> spool ==> deliver -> influx -> InfluxDB
-//!                                                              one reader for each target \-> dead_letters
+//! its recorder --> ingest::recorder --[gaps]--/                one reader for each target \-> dead_letters
+//! its recorder --> import: the years before -> deliver -> influx;  verify: the recorder against what influx reads back
 //! every part -> status (one snapshot) -> web (health, readiness, metrics)
 //! ```
 //!
@@ -17,6 +18,7 @@
 //! 2. [`model`]: the values that all parts share - entities, events, points, times, and the fates of an event.
 //! 3. [`ingest::hass`]: one WebSocket session after the other; frames become events, and what the registries say of the
 //!    entities. [`ingest::mqtt`]: messages of a broker, which hears of each when it is safe. [`supervisor`] knows the broker.
+//!    [`ingest::recorder`]: what happened while nobody listened, fetched from Home Assistant's own history.
 //! 4. [`pipeline`]: which events, under what names, by the rules; an event becomes a point, waits for its turn, or is
 //!    filtered with a reason. [`places_file`]: where entities were, on disk, so that points of the past keep the tags they had.
 //! 5. [`mod@line`]: a point becomes one line that every database reads the same way, or is refused with a reason.
