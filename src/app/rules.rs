@@ -92,7 +92,10 @@ fn warn_of(warnings: &[String], file: &RulesFile) {
 
 /// What the options and the file say together.
 pub(super) fn load(settings: &Settings) -> Result<Loaded, UnusableRules> {
-    let options = Rules::of(settings.filter.clone(), settings.schema.clone(), settings.events.clone());
+    let options = Rules {
+        skip_restored: settings.history.skip_restored,
+        ..Rules::of(settings.filter.clone(), settings.schema.clone(), settings.events.clone())
+    };
     let file = settings.place.rules.clone();
     let found = look(&file.path);
     let (rules, warnings) = judge(&found, &file, &options)?;

@@ -18,8 +18,10 @@ use super::rules;
 use crate::config::settings::{self, Settings};
 use crate::dead_letters::{self, Store};
 use crate::influx::Target;
+use crate::ingest::recorder::closing::{self, Wishes};
 use crate::ingest::{hass, mqtt};
-use crate::model::event::Arrival;
+use crate::model::event::{Arrival, Past};
+use crate::pipeline::Pipeline;
 use crate::rules::Rules;
 use crate::runtime::clock;
 use crate::runtime::group::{self, Group};
@@ -127,14 +129,14 @@ pub(super) async fn run(
 
     let delivery = deliver_to_all(&settings, &spool, &letters, &board)?;
 
-    let (_history, past) = mpsc::channel(PAST_PIECES);
+    let (history, past) = mpsc::channel(PAST_PIECES);
     let mut shaping = Group::new("pipeline");
     shaping.spawn("pipeline", |_| {
         let (rules, spool, board) = (rules.clone(), spool.clone(), Arc::clone(&board));
         pipeline::task::run(rules, known, places_changed, arriving, past, spool, refused, board)
     });
 
-    let mut inputs = listen(settings, &rules, &events, spool.safe_marks(), &board);
+    let mut inputs = listen(settings, &rules, (&events, history), spool.safe_marks(), &board);
     // The sender stays here too, so that whoever listens is not told of its end.
     inputs.spawn("rules", |stop| rules::watch(loaded, rules_change.clone(), Arc::clone(&board), stop));
 
@@ -223,14 +225,27 @@ fn deliver_to_all(settings: &Settings, spool: &Shared, letters: &Store, board: &
 fn listen(
     settings: Settings,
     rules: &watch::Receiver<Arc<Rules>>,
-    events: &mpsc::Sender<Arrival>,
+    (events, history): (&mpsc::Sender<Arrival>, mpsc::Sender<Past>),
     safe: watch::Receiver<u64>,
     board: &Arc<Board>,
 ) -> Group {
     let mut inputs = Group::new("inputs");
     match settings.home_assistant {
-        Some(home) => inputs
-            .spawn("home_assistant", |stop| hass::run(home, rules.clone(), events.clone(), Arc::clone(board), stop)),
+        Some(home) => {
+            let (news, told) = mpsc::unbounded_channel();
+            let parts = closing::Parts {
+                home: home.clone(),
+                history: settings.history,
+                wishes: wishes(rules, board),
+                data_dir: settings.place.data_dir.clone(),
+                news: told,
+                past: history,
+                board: Arc::clone(board),
+            };
+            inputs.spawn("history", |stop| closing::run(parts, stop));
+            let (rules, events, board) = (rules.clone(), events.clone(), Arc::clone(board));
+            inputs.spawn("home_assistant", |stop| hass::run(home, rules, events, news, board, stop));
+        }
         None => {
             warn!("no Home Assistant to listen to: set `home_assistant.url` and `home_assistant.token`");
             board.home_assistant.not_configured("set `home_assistant.url` and `home_assistant.token`", clock::now());
@@ -250,6 +265,17 @@ fn listen(
         }
     }
     inputs
+}
+
+/// What of the past is wanted, by the rules and registries of the moment of asking.
+fn wishes(rules: &watch::Receiver<Arc<Rules>>, board: &Arc<Board>) -> Arc<dyn Fn() -> Wishes + Send + Sync> {
+    let (rules, board) = (rules.clone(), Arc::clone(board));
+    Arc::new(move || {
+        let rules = Arc::clone(&rules.borrow());
+        let mut pipeline = Pipeline::new(&rules);
+        let _ = pipeline.learn(board.registries(), clock::now());
+        Wishes { tags: rules.schema.tags_attributes.clone(), wants: Box::new(move |entity| pipeline.wants(entity)) }
+    })
 }
 
 /// The last words: the books of each target.

@@ -51,6 +51,8 @@ pub enum Past {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     Changed(StateChange),
+    /// Home Assistant began anew, and the entity is as it was before, with a new time.
+    Restored(StateChange),
     /// The entity was removed. Home Assistant gives no time for it.
     Removed(EntityId),
     /// An event of Home Assistant's bus that is no change of a state.

@@ -65,6 +65,8 @@ reasons! {
         PartOfState = "part_of_state",
         /// An event of a type that is not in `events`.
         NotAskedFor = "not_asked_for",
+        /// Home Assistant restored the state at its own start, and `history.skip_restored` leaves such out.
+        Restored = "restored",
     }
 }
 

@@ -27,7 +27,7 @@ impl RefusedEvent {
     #[must_use]
     pub fn new(event: &Event, reason: Refused, rule: Option<Arc<str>>) -> Self {
         match event {
-            Event::Changed(change) => Self::of_change(change, reason, rule),
+            Event::Changed(change) | Event::Restored(change) => Self::of_change(change, reason, rule),
             Event::Removed(entity) => {
                 Self { time: Timestamp::from_micros(0), context: None, rule, reason, what: entity.to_string() }
             }

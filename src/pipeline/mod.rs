@@ -185,7 +185,8 @@ impl Pipeline {
     #[must_use]
     pub fn handle(&mut self, event: &Event, now: Timestamp) -> Fate<'_> {
         match event {
-            Event::Changed(change) => {
+            Event::Restored(_) if self.rules.skip_restored => Fate::Filtered(Filtered::Restored),
+            Event::Changed(change) | Event::Restored(change) => {
                 let known = self.known.entry(change.entity.clone()).or_default();
                 let has_company = self.messages.have_states();
                 let teller = Teller { source: Source::HomeAssistant, is_exact: true, has_company };

@@ -250,7 +250,7 @@ impl Clerk {
 /// When Home Assistant's own connection says that something happened.
 fn told_at(event: &Event) -> Option<Timestamp> {
     match event {
-        Event::Changed(change) => Some(change.last_updated),
+        Event::Changed(change) | Event::Restored(change) => Some(change.last_updated),
         _ => None,
     }
 }

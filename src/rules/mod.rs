@@ -67,6 +67,8 @@ pub struct Rules {
     pub ignored_topics: Vec<TopicFilter>,
     /// Types of events that are written, besides changes of states.
     pub events: Vec<String>,
+    /// States that Home Assistant restored at its own start are left out.
+    pub skip_restored: bool,
 }
 
 /// What is done with some entities.

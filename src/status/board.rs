@@ -11,6 +11,7 @@ use crate::model::fate::{Filtered, Reason, Refused, Unreadable};
 use crate::model::registries::Registries;
 use crate::model::time::Timestamp;
 
+use super::history::HistoryBoard;
 use super::mqtt::MqttBoard;
 use super::rules::RulesBoard;
 use super::snapshot::{Arrivals, Hass, Histogram, Link, LinkState, Snapshot, Spool};
@@ -32,6 +33,7 @@ pub struct Board {
     unmatched: Mutex<Vec<String>>,
     registries: Mutex<Arc<Registries>>,
     pub rules: RulesBoard,
+    pub history: HistoryBoard,
     beats: Mutex<Vec<(Cow<'static, str>, Instant)>>,
 }
 
@@ -58,6 +60,7 @@ impl Board {
             unmatched: Mutex::default(),
             registries: Mutex::default(),
             rules: RulesBoard::new(now),
+            history: HistoryBoard::default(),
             beats: Mutex::new(Vec::new()),
         }
     }
@@ -116,6 +119,7 @@ impl Board {
             dead_letters_evicted: self.dead_letters.evicted.get(),
             unmatched: lock(&self.unmatched).clone(),
             rules: self.rules.snapshot(),
+            history: self.history.snapshot(),
             tasks: lock(&self.beats)
                 .iter()
                 .map(|(name, last)| (name.clone(), now.saturating_duration_since(*last)))
@@ -351,6 +355,11 @@ impl Default for SpoolBoard {
 impl SpoolBoard {
     pub fn update(&self, change: impl FnOnce(&mut Spool)) {
         change(&mut lock(&self.0));
+    }
+
+    #[must_use]
+    pub fn snapshot(&self) -> Spool {
+        lock(&self.0).clone()
     }
 
     #[must_use]

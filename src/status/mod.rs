@@ -2,6 +2,7 @@
 //! writes to. It does not know how it is shown.
 
 pub mod board;
+pub mod history;
 pub mod mqtt;
 pub mod rules;
 pub mod snapshot;

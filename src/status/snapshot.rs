@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::history::History;
 use super::rules::Rules;
 use crate::model::event::Source;
 use crate::model::fate::Reason;
@@ -32,6 +33,7 @@ pub struct Snapshot {
     pub unmatched: Vec<String>,
     /// The file `rules.yaml`.
     pub rules: Rules,
+    pub history: History,
     /// How long ago each task last said that it is alive.
     pub tasks: Vec<(Cow<'static, str>, Duration)>,
 }

@@ -91,7 +91,8 @@ impl Listener {
             tls: Tls { verify: true, ca_certificate: None },
         };
         let mut task = JoinSet::new();
-        task.spawn(hass::run(settings, rules, sender, Arc::clone(&board), stop.clone()));
+        let (news, _) = mpsc::unbounded_channel();
+        task.spawn(hass::run(settings, rules, sender, news, Arc::clone(&board), stop.clone()));
         let first = timeout(SOON, arrivals.recv()).await.expect("Home Assistant answers").unwrap();
         let Arrival::Registries(registries) = first else { panic!("the registries come before any state") };
         Self { arrivals, registries, fired: Vec::new(), changed: Vec::new(), board, stop, task }

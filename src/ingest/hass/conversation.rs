@@ -26,7 +26,7 @@ use super::registry::Gathered;
 use super::session::{Action, Ended, Input, Registered, Session, Wanted};
 use super::socket::{ReadEnd, Socket, Waiting, read_frames};
 use super::states::{Applied, States};
-use super::{Limits, TASK, beating};
+use super::{Limits, News, Presence, TASK, beating};
 
 /// Why a conversation ended.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,12 @@ pub(super) enum End {
 pub(super) struct Conversation<'a> {
     /// The id of the session, for the log.
     pub(super) id: &'a str,
+    /// The same, from 1 in this run.
+    pub(super) number: u64,
+    /// The states of all entities have come, and nobody was told yet that the session tells everything from here on.
+    pub(super) begins: bool,
+    /// Cancelled when it ends.
+    pub(super) over: CancellationToken,
     pub(super) session: Session,
     pub(super) states: &'a mut States,
     /// What came of the registries, until all of them are there.
@@ -51,6 +57,8 @@ pub(super) struct Conversation<'a> {
     pub(super) rules: &'a mut watch::Receiver<Arc<Rules>>,
     /// This sends, the pipeline receives, one arrival for each frame; when it is full, frames wait here.
     pub(super) events: &'a mpsc::Sender<Arrival>,
+    /// For whoever closes gaps.
+    pub(super) news: &'a mpsc::UnboundedSender<News>,
     pub(super) board: &'a Arc<Board>,
     pub(super) limits: Limits,
     /// What the session's times count from.
@@ -168,7 +176,7 @@ impl Conversation<'_> {
                 break;
             }
         }
-        let handed_over = self.hand_over_events(applied.events).await;
+        let handed_over = self.hand_over(applied.events).await;
         waiting.leave(text.len());
         end = end.or(handed_over.err());
         for reason in applied.unreadable {
@@ -268,6 +276,7 @@ impl Conversation<'_> {
             return;
         }
         self.live_since = Some(Instant::now());
+        self.begins = true;
         let version = self.session.version();
         self.board.home_assistant.connected(version, clock::now());
         info!(session = self.id, entities, "connected to Home Assistant {version}: {entities} entities");
@@ -295,6 +304,26 @@ impl Conversation<'_> {
         if self.lacks.insert(what.to_owned()) {
             warn!(session = self.id, "Home Assistant gives {what}: {because}; going on without");
         }
+    }
+
+    /// Hands events over, and says what they begin.
+    async fn hand_over(&mut self, events: Vec<Event>) -> Result<(), End> {
+        let begins = std::mem::take(&mut self.begins);
+        if begins {
+            self.reserve().await?.send(Arrival::Live { session: self.number });
+        }
+        self.hand_over_events(events).await?;
+        // Whoever closes gaps may have ended, at the stop.
+        let appeared = self.states.take_appeared();
+        if !appeared.is_empty() {
+            let _ = self.news.send(News::Appeared(appeared));
+        }
+        if begins && let Some(newest) = self.states.newest() {
+            let (number, id, over) = (self.number, self.id.to_owned(), self.over.clone());
+            let home_began = self.states.home_began();
+            let _ = self.news.send(News::Live(Presence { number, id, newest, home_began, over }));
+        }
+        Ok(())
     }
 
     /// Waits until the pipeline takes the events. They are received from the moment it does.

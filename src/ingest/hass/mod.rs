@@ -34,7 +34,9 @@ use tracing::{error, info, warn};
 
 use crate::config::settings::HomeAssistant;
 use crate::ingest::retry::{Pauses, Retry};
+use crate::model::entity::EntityId;
 use crate::model::event::Arrival;
+use crate::model::time::Timestamp;
 use crate::rules::Rules;
 use crate::runtime::repeats::{Repeats, Worth};
 use crate::runtime::{alive, clock};
@@ -76,25 +78,51 @@ impl Default for Limits {
     }
 }
 
+/// What a session tells besides events.
+#[derive(Debug)]
+pub enum News {
+    /// It has told the states of all entities. They were handed over before.
+    Live(Presence),
+    /// Entities that no session of this run told of before.
+    Appeared(Vec<EntityId>),
+}
+
+/// A session that tells what happens.
+#[derive(Debug, Clone)]
+pub struct Presence {
+    /// From 1 in this run of the program.
+    pub number: u64,
+    /// For the log.
+    pub id: String,
+    /// The latest of the times of all states with which it began: what happened until then and was not told before is not
+    /// told at all.
+    pub newest: Timestamp,
+    /// Home Assistant itself began anew since the last session, at about this time.
+    pub home_began: Option<Timestamp>,
+    /// Cancelled when the session ends.
+    pub over: CancellationToken,
+}
+
 /// Receives the events of a home until `stop`, or until nobody takes them any more.
 ///
 /// `events`: this task sends, the pipeline receives, one arrival for each frame. When it is full, frames wait in memory
-/// up to a limit; beyond it the connection is dropped on purpose.
+/// up to a limit; beyond it the connection is dropped on purpose. `news` is for whoever closes gaps.
 pub async fn run(
     settings: HomeAssistant,
     rules: watch::Receiver<Arc<Rules>>,
     events: mpsc::Sender<Arrival>,
+    news: mpsc::UnboundedSender<News>,
     board: Arc<Board>,
     stop: CancellationToken,
 ) {
-    run_within(Limits::default(), settings, rules, events, board, stop).await;
+    run_within(Limits::default(), settings, rules, (events, news), board, stop).await;
 }
 
 async fn run_within(
     limits: Limits,
     settings: HomeAssistant,
     mut rules: watch::Receiver<Arc<Rules>>,
-    events: mpsc::Sender<Arrival>,
+    (events, news): (mpsc::Sender<Arrival>, mpsc::UnboundedSender<News>),
     board: Arc<Board>,
     stop: CancellationToken,
 ) {
@@ -117,13 +145,19 @@ async fn run_within(
                 board.hass.sessions.add(1);
                 let wanted = Wanted::by(&rules.borrow_and_update());
                 let session = Session::new(settings.token.clone(), wanted, limits.patience, epoch.elapsed());
+                let over = CancellationToken::new();
+                let _at_its_end = over.clone().drop_guard();
                 let mut conversation = Conversation {
                     id: &id,
+                    number,
+                    begins: false,
+                    over,
                     session,
                     states: &mut states,
                     gathered: Gathered::default(),
                     rules: &mut rules,
                     events: &events,
+                    news: &news,
                     board: &board,
                     limits,
                     epoch,

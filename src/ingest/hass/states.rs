@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::model::entity::EntityId;
 use crate::model::event::{Event, StateChange};
 use crate::model::fate::Unreadable;
+use crate::model::time::Timestamp;
 use crate::model::value::{Attributes, Value};
 
 use super::protocol::{Added, Change, Entities, Pairs};
@@ -20,6 +21,16 @@ pub struct States {
     /// Something of these was lost. A difference to what is held of them would be a state that never was.
     stale: HashSet<EntityId>,
     names: Names,
+    /// Entities that were not known before, until somebody asks for them.
+    appeared: Vec<EntityId>,
+    /// Home Assistant began anew before the last snapshot: when, and what was held then of entities that it has not told of
+    /// since.
+    restart: Option<Restart>,
+}
+
+struct Restart {
+    began: Timestamp,
+    before: HashMap<EntityId, StateChange>,
 }
 
 /// What came of the messages of one frame.
@@ -43,6 +54,7 @@ impl States {
     /// Takes the states of all entities. Those that are not among them are removed, unless the snapshot is not `whole`:
     /// then a missing one may be a lost one, and is stale.
     pub fn take_snapshot(&mut self, snapshot: Entities<'_>, whole: bool, applied: &mut Applied) {
+        self.look_for_a_restart(&snapshot);
         let present: HashSet<&str> = snapshot.added.iter().flatten().map(|(id, _)| &**id).collect();
         if whole {
             self.stale.clear();
@@ -57,6 +69,32 @@ impl States {
             self.stale.extend(self.entities.keys().filter(|id| !present.contains(id.as_str())).cloned());
         }
         self.apply(snapshot, applied);
+    }
+
+    /// Home Assistant holds no state that is older than itself.
+    fn look_for_a_restart(&mut self, snapshot: &Entities<'_>) {
+        let oldest = snapshot.added.iter().flatten().map(|(_, added)| added.last_updated).min();
+        let (Some(began), Some(newest)) = (oldest, self.newest()) else { return };
+        if began > newest {
+            self.restart = Some(Restart { began, before: self.entities.clone() });
+        }
+    }
+
+    /// When Home Assistant began anew, if it did since the session before.
+    #[must_use]
+    pub fn home_began(&self) -> Option<Timestamp> {
+        self.restart.as_ref().map(|restart| restart.began)
+    }
+
+    /// The latest time of any state.
+    #[must_use]
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.entities.values().map(|state| state.last_updated).max()
+    }
+
+    /// Entities that were told of for the first time since this was asked last.
+    pub fn take_appeared(&mut self) -> Vec<EntityId> {
+        std::mem::take(&mut self.appeared)
     }
 
     /// Takes the content of one event, in the order in which it happened.
@@ -91,7 +129,11 @@ impl States {
     fn add(&mut self, id: &str, added: Added<'_>, unreadable: &mut Vec<Unreadable>) -> Option<Event> {
         let entity = match self.entities.get_key_value(id) {
             Some((known, _)) => known.clone(),
-            None => EntityId::parse(id).ok()?,
+            None => {
+                let entity = EntityId::parse(id).ok()?;
+                self.appeared.push(entity.clone());
+                entity
+            }
         };
         let mut attributes = Attributes::with_capacity(added.attributes.len().min(MAX_ATTRIBUTES));
         set_all(&mut attributes, added.attributes, &mut self.names, unreadable);
@@ -103,8 +145,11 @@ impl States {
             context: added.context,
         };
         self.stale.remove(&entity);
+        let before = self.restart.as_mut().and_then(|restart| restart.before.remove(&entity));
         self.entities.insert(entity, state.clone());
-        Some(Event::Changed(state))
+        let is_as_before =
+            before.is_some_and(|before| before.state == state.state && before.attributes == state.attributes);
+        Some(if is_as_before { Event::Restored(state) } else { Event::Changed(state) })
     }
 
     /// `None` if there is nothing to change, or nothing that can be relied on.
@@ -123,6 +168,9 @@ impl States {
                 attributes.remove(name);
             }
             set_all(attributes, change.set, &mut self.names, unreadable);
+        }
+        if let Some(restart) = &mut self.restart {
+            restart.before.remove(id);
         }
         held.last_updated = change.last_updated.unwrap_or(held.last_updated);
         held.context = change.context.or(held.context);

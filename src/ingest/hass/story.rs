@@ -88,7 +88,8 @@ impl Bench {
         let mut task = JoinSet::new();
         let settings = settings(&listener, "ws");
         let rules = watch::Sender::new(Arc::new(rules));
-        task.spawn(run_within(limits, settings, rules.subscribe(), sender, Arc::clone(&board), stop.clone()));
+        let (news, _) = mpsc::unbounded_channel();
+        task.spawn(run_within(limits, settings, rules.subscribe(), (sender, news), Arc::clone(&board), stop.clone()));
         Self { listener, events, rules, board, stop, task }
     }
 

@@ -1,9 +1,14 @@
 //! Home Assistant's recorder as a source: what happened while nobody listened, and in the years before.
 //!
 //! [`Recorder`] asks one question at a time, on a connection of its own. [`rows`] reads the answers, [`windows`] cuts a
-//! long time into questions with answers of a good size, [`left_out`] puts back what the recorder does not keep.
+//! long time into questions with answers of a good size, [`left_out`] puts back what the recorder does not keep. With
+//! them [`closing`] fetches what was missed: [`gap`] says from when until when, [`restored`] what is no change.
 
+pub mod closing;
+pub mod gap;
+mod known;
 pub mod left_out;
+pub mod restored;
 pub mod rows;
 pub mod windows;
 
@@ -34,6 +39,17 @@ const MARGIN_MICROS: i64 = 1_000;
 /// A connection on which the recorder is asked.
 pub struct Recorder {
     visit: Visit,
+}
+
+/// Why the recorder could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RecorderError {
+    #[error(transparent)]
+    Visit(#[from] ProbeError),
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error(transparent)]
+    Present(#[from] PresentError),
 }
 
 /// How the recorder fares: the result of `recorder/info`.
