@@ -110,7 +110,7 @@ struct Delivery {
     oldest_waiting: Option<String>,
     /// At the present pace; `null` while the backlog does not shrink.
     empty_in_seconds: Option<u64>,
-    /// Event time of the newest point such that it and all before it are in the target, on disk, or counted as lost.
+    /// Home Assistant's time such that everything until then is in the target, on disk, or set aside. It waits for gaps.
     watermark: Option<String>,
 }
 

@@ -72,6 +72,7 @@ impl Collector for Exposition {
         out.gauge("uptime_seconds", "Time since the start", seen.uptime.as_secs_f64())?;
         self.home_assistant(&mut out)?;
         self.mqtt(&mut out)?;
+        self.history(&mut out)?;
         self.arrivals(&mut out)?;
         self.books(&mut out)?;
         self.waiting(&mut out)?;
@@ -115,6 +116,25 @@ impl Exposition {
         let help = "Messages that the MQTT broker waits to hear of, because they are not safe yet";
         out.gauge("mqtt_unacknowledged_messages", help, count(mqtt.unacknowledged))?;
         out.gauge("mqtt_last_message_timestamp_seconds", "When the newest message arrived", moment(mqtt.last_message))
+    }
+
+    fn history(&self, out: &mut Out<'_>) -> fmt::Result {
+        let history = &self.0.history;
+        let help =
+            "Whether something that happened is still to be fetched from Home Assistant's history (1) or not (0)";
+        out.gauge("gap_open", help, f64::from(history.gap.is_some()))?;
+        let from = history.gap.as_ref().map(|gap| gap.from);
+        out.gauge("gap_start_timestamp_seconds", "Begin of the gap that is open, 0 if none is", moment(from))?;
+        out.counter("gaps_closed", "Gaps that were closed from Home Assistant's history", history.gaps_closed)?;
+        out.counter_of_seconds("gap_seconds", "Length of the gaps that were closed", history.gap_seconds)?;
+        out.counter("history_rows", "Rows of Home Assistant's history that were fetched", history.rows)?;
+        out.counter(
+            "history_unreadable",
+            "Rows of Home Assistant's history that could not be read",
+            history.unreadable,
+        )?;
+        let help = "Entities with changes in a gap that Home Assistant's history does not have";
+        out.counter("gaps_not_closed", help, history.not_closed_total)
     }
 
     fn arrivals(&self, out: &mut Out<'_>) -> fmt::Result {
@@ -170,7 +190,7 @@ impl Exposition {
         let help = "Time until the backlog is empty at its present pace; infinite while it does not shrink";
         let empty_in = |target: &Target| target.backlog.empty_in().map_or(f64::INFINITY, |left| left.as_secs_f64());
         out.target_gauges("backlog_empty_in_seconds", help, targets, empty_in)?;
-        let help = "Event time of the newest point such that it and all before it are in the target, on disk, set aside or counted as lost";
+        let help = "Home Assistant's time such that everything until then is in the target, on disk or set aside; it waits for gaps";
         out.target_gauges("watermark_timestamp_seconds", help, targets, |target| moment(target.backlog.watermark))
     }
 
@@ -245,6 +265,11 @@ struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
+    }
+
+    fn counter_of_seconds(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
     }

@@ -134,6 +134,7 @@ fn dependencies(board: &Arc<Board>) -> impl Filter<Extract = (Response,), Error 
             "/metrics",
             "/health/dependencies",
             "/api/dead-letters",
+            "/api/history",
             "/api/preview",
             "/api/rules",
         ];
@@ -185,7 +186,11 @@ fn inside(
         .and(get())
         .and(snapshot(&board))
         .map(move |seen: Snapshot| json(StatusCode::OK, &rules::in_force(&rules.borrow(), &seen)));
-    visitor.and(dead_letters.or(of_entity).unify().or(of_state).unify().or(in_force).unify())
+    let history = warp::path!("history")
+        .and(get())
+        .and(snapshot(&board))
+        .map(|seen: Snapshot| json(StatusCode::OK, &seen.history));
+    visitor.and(dead_letters.or(history).unify().or(of_entity).unify().or(of_state).unify().or(in_force).unify())
 }
 
 fn get() -> impl Filter<Extract = (), Error = Rejection> + Copy {
