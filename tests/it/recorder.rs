@@ -1,0 +1,1 @@
+//! What the recorder of a real Home Assistant answers.
