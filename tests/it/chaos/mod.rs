@@ -47,12 +47,14 @@ fn the_databases_have_what_the_recorder_has_whatever_broke_meanwhile() {
 
     influxd.create_database(DATABASE);
     let (to_home, to_influxd) = (Proxy::start(home.address()), Proxy::start(influxd.address));
-    let target = |url: String| json!({"url": url, "api": "v1", "database": DATABASE, "retry_max_ms": 2_000});
+    let target = |url: String| json!({"url": url, "api": "v1", "database": DATABASE});
     let mut ingestor = Ingestor::start(&json!({
         "home_assistant": {"url": to_home.url(), "token": home.token()},
         "influxdb": target(to_influxd.url()),
         "mirrors": [target(victoria.url())],
         "events": [],
+        // A black hole must not take most of the time of the test.
+        "delivery": {"retry_max_ms": 2_000, "breaker_open_seconds": 2, "request_timeout_seconds": 5},
     }));
     ingestor.wait_until_ready();
     let loader = Loader::new(&home, RATE, seed);

@@ -126,10 +126,6 @@ impl HomeAssistant {
         self.folder.path()
     }
 
-    pub fn process_id(&self) -> u32 {
-        self.process.id()
-    }
-
     pub fn token(&self) -> &str {
         &self.token
     }
@@ -146,6 +142,14 @@ impl HomeAssistant {
         let body = json!({"state": state, "attributes": attributes}).to_string();
         let answer = self.post(&format!("/api/states/{entity_id}"), &body);
         assert!(matches!(answer.status, 200 | 201), "{entity_id}: {answer:?}");
+    }
+
+    /// Takes an entity away, as an integration does that is unloaded.
+    pub fn remove(&self, entity_id: &str) {
+        let authorization = format!("Bearer {}", self.token);
+        let headers = [("Authorization", authorization.as_str())];
+        let answer = http::delete(self.address, &format!("/api/states/{entity_id}"), &headers).unwrap();
+        assert_eq!(answer.status, 200, "{entity_id}: {answer:?}");
     }
 
     /// Fires an event of this type, without data.
