@@ -47,7 +47,8 @@ impl Difference {
                 None => difference.missing.push((entity.clone(), *time)),
             }
         }
-        let left = extra.into_iter().flat_map(|(entity, times)| times.into_iter().map(|time| (entity.to_owned(), time)));
+        let left =
+            extra.into_iter().flat_map(|(entity, times)| times.into_iter().map(|time| (entity.to_owned(), time)));
         difference.extra = left.collect();
         difference
     }

@@ -39,8 +39,7 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let network = AtomicUsize::new(Network::Up as usize);
-        let line =
-            Arc::new(Line { target, network, listens: AtomicBool::new(true), ended: AtomicBool::new(false) });
+        let line = Arc::new(Line { target, network, listens: AtomicBool::new(true), ended: AtomicBool::new(false) });
         let served = Arc::clone(&line);
         thread::spawn(move || served.serve(listener, address));
         Self { address, line }

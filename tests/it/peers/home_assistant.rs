@@ -126,6 +126,11 @@ impl HomeAssistant {
         self.folder.path()
     }
 
+    #[allow(dead_code, reason = "not every binary needs it")]
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn token(&self) -> &str {
         &self.token
     }
