@@ -42,12 +42,13 @@ lint: deps ## Formatting, clippy and the documentation, warnings denied
 	elif [ -n "$$CI" ]; then echo "lint: CI is set and there is no shellcheck"; exit 1; \
 	else echo "SKIPPED: the shell scripts are not checked because there is no shellcheck"; fi
 
-bench: deps ## Measure: the stages of an event, the whole program, MQTT, an outage, and Home Assistant's own converter (about 15 minutes)
+bench: deps ## Measure: the stages of an event, the whole program, MQTT, an outage, the past, and Home Assistant's own converter (about 25 minutes)
 	cargo bench --bench stages
 	cargo bench --bench end_to_end
 	cargo bench --bench mqtt
 	cargo bench --bench outage
 	cargo bench --bench spool
+	cargo bench --bench history
 	@python=target/peers/home-assistant/bin/python; \
 	if [ -x $$python ]; then $$python benches/converter.py; \
 	else echo "SKIPPED: Home Assistant's own converter is not measured because $$python is not there (make peers)"; fi

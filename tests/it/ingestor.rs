@@ -44,6 +44,21 @@ impl Ingestor {
         self.process = run(self.folder.path(), self.address);
     }
 
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// After [`Self::kill`], with the same options and data.
+    pub fn start_again(&mut self) {
+        self.process = run(self.folder.path(), self.address);
+    }
+
+    /// Where its `options.json` and `data` are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// As editors do that never leave half a file behind.
     pub fn change_rules(&self, rules: &str) {
         let beside = self.folder.path().join("data/rules.yaml.new");
@@ -110,6 +125,24 @@ impl Ingestor {
         peak.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
     }
 
+    /// As [`Self::count`]; `None` while it does not answer, or has no such metric.
+    pub fn known(&self, name: &str) -> Option<u64> {
+        let page = http::get(self.address, "/metrics", &[]).ok()?.body;
+        let values = page.lines().filter_map(|line| {
+            let (series, value) = line.strip_prefix("ha_ingest_")?.rsplit_once(' ')?;
+            let is_it = series == name || series.split_once('{').is_some_and(|(plain, _)| plain == name);
+            is_it.then(|| value.parse::<f64>().unwrap())
+        });
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
+        values.map(|value| value as u64).reduce(|sum, value| sum + value)
+    }
+
+    /// Whether it hears Home Assistant and reaches its target, now.
+    pub fn is_ready(&mut self) -> bool {
+        self.process.must_run();
+        http::get(self.address, "/ready", &[]).is_ok_and(|answer| answer.status == 200)
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
@@ -140,6 +173,6 @@ fn run(folder: &Path, address: SocketAddr) -> Process {
 }
 
 /// The one that cargo built, unless `HA_INGESTOR_TEST_BINARY` names another, such as the one in the image.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     env::var_os("HA_INGESTOR_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_ha-ingestor").into(), PathBuf::from)
 }

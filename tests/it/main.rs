@@ -14,6 +14,7 @@
 )]
 
 mod blocks;
+mod chaos;
 mod converter;
 mod ingestor;
 mod ledger;
@@ -23,6 +24,7 @@ mod mqtt;
 mod parity;
 mod peers;
 mod points;
+mod recorder;
 mod registries;
 mod sources;
 mod units;

@@ -145,7 +145,7 @@ impl Listener {
     }
 }
 
-fn websocket(home: &HomeAssistant) -> String {
+pub fn websocket(home: &HomeAssistant) -> String {
     format!("{}/api/websocket", home.url().replace("http://", "ws://"))
 }
 

@@ -36,6 +36,11 @@ pub(crate) fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], bo
     send(address, "POST", path, headers, body)
 }
 
+#[allow(dead_code, reason = "not every test binary needs it")]
+pub(crate) fn delete(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
+    send(address, "DELETE", path, headers, "")
+}
+
 /// Fields as a form or a query string has them.
 pub(crate) fn form(fields: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()

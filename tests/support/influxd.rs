@@ -51,6 +51,12 @@ impl Influxd {
         self.process.kill();
     }
 
+    /// SIGTERM, and its orderly end.
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn stop(&mut self) {
+        self.process.terminate(Duration::from_secs(30)).expect("influxd ends");
+    }
+
     /// With the same data on the same port.
     pub(crate) fn start_again(&mut self) {
         self.process = run(&self.program, &self.data, self.address);

@@ -32,6 +32,8 @@ pub struct Setup<'a> {
     /// `mqtt_statestream` below `stream`, with times and attributes, and by `mqtt_eventstream` to `home/events`.
     /// An automation switches the flag whenever `night_falls` is fired.
     pub mqtt: Option<u16>,
+    /// The recorder with its usual settings, and the history that is asked from it.
+    pub recorder: bool,
 }
 
 pub struct HomeAssistant {
@@ -89,18 +91,44 @@ impl HomeAssistant {
         // Python leaves compiled files beside its sources: not in the checkout.
         copy_loadgen_to(&folder.path().join("custom_components/loadgen"));
 
-        let mut command = Command::new(python);
-        // Without `--skip-pip` it would look for packages of its own.
-        command.args(["-m", "homeassistant", "--skip-pip", "--config"]).arg(folder.path());
-        let process = Process::start("Home Assistant", &mut command, &folder.path().join("console.log"));
+        let process = run(&python, folder.path());
         let mut home = Self { process, address, token: String::new(), folder, _turn: turn };
         home.token = home.onboard();
         home.wait_until_running();
         Some(home)
     }
 
+    /// SIGTERM, and what it takes to end in order; the recorder writes what it has.
+    pub fn stop(&mut self) {
+        self.process.terminate(BOOT).expect("Home Assistant ends");
+    }
+
+    /// SIGKILL: what the recorder has not written is lost.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// With the same folder on the same port, until it is in state RUNNING. The token stays good.
+    pub fn start_again(&mut self) {
+        self.process = run(&python().expect("it was there"), self.folder.path());
+        self.wait_until_running();
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    #[allow(dead_code, reason = "not every binary needs it")]
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn token(&self) -> &str {
@@ -121,6 +149,14 @@ impl HomeAssistant {
         assert!(matches!(answer.status, 200 | 201), "{entity_id}: {answer:?}");
     }
 
+    /// Takes an entity away, as an integration does that is unloaded.
+    pub fn remove(&self, entity_id: &str) {
+        let authorization = format!("Bearer {}", self.token);
+        let headers = [("Authorization", authorization.as_str())];
+        let answer = http::delete(self.address, &format!("/api/states/{entity_id}"), &headers).unwrap();
+        assert_eq!(answer.status, 200, "{entity_id}: {answer:?}");
+    }
+
     /// Fires an event of this type, without data.
     pub fn fire(&self, event_type: &str) {
         let answer = self.post(&format!("/api/events/{event_type}"), "{}");
@@ -138,11 +174,9 @@ impl HomeAssistant {
         ledger
     }
 
-    /// The changes that [`Self::load`] has made so far, but for those of the last quarter of a second.
+    /// The changes that [`Self::load`] has made so far; without a rate, but for those of the last quarter of a second.
     pub fn ledger(&self) -> Vec<Change> {
-        let rows = fs::read_to_string(self.ledger_file()).unwrap_or_default();
-        let whole = rows.rfind('\n').map_or("", |end| &rows[..=end]);
-        whole.lines().skip(1).map(Change::parse).collect()
+        read_ledger(&self.ledger_file())
     }
 
     fn ledger_file(&self) -> PathBuf {
@@ -180,6 +214,20 @@ impl HomeAssistant {
         let headers = [JSON[0], ("Authorization", authorization.as_str())];
         http::post(self.address, path, &headers, body).expect("Home Assistant answers")
     }
+}
+
+/// The rows that are whole. Empty if there is no file.
+pub fn read_ledger(file: &Path) -> Vec<Change> {
+    let rows = fs::read_to_string(file).unwrap_or_default();
+    let whole = rows.rfind('\n').map_or("", |end| &rows[..=end]);
+    whole.lines().skip(1).map(Change::parse).collect()
+}
+
+fn run(python: &Path, folder: &Path) -> Process {
+    let mut command = Command::new(python);
+    // Without `--skip-pip` it would look for packages of its own.
+    command.args(["-m", "homeassistant", "--skip-pip", "--config"]).arg(folder);
+    Process::start("Home Assistant", &mut command, &folder.join("console.log"))
 }
 
 /// The Python that has the package `homeassistant`.
@@ -231,6 +279,9 @@ template:
         state: "{{{{ states('input_number.level') | float(0) > 100 }}}}"
 "#
     );
+    if setup.recorder {
+        yaml.push_str("recorder:\nhistory:\n");
+    }
     if setup.demo {
         yaml.push_str("demo:\n");
     }

@@ -2,3 +2,4 @@
 
 pub mod home_assistant;
 pub mod prometheus;
+pub mod recorder_database;

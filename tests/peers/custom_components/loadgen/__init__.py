@@ -10,8 +10,8 @@ One service, `loadgen.run`, that returns when the last change is made:
     ledger    a CSV file: seq,entity_id,state,last_updated_us
 
 Its answer is `{"changes": .., "seconds": ..}`. The ledger holds what Home Assistant really stored - a state set
-again unchanged is no change and is not counted - and is flushed four times a second, so that it survives a
-kill -9 but for its last quarter of a second.
+again unchanged is no change and is not counted. With a rate it is flushed before anybody is told of the changes, so
+that nobody knows one that is not in it, even after a kill -9; otherwise four times a second.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Ledger:
         if self._csv:
             self._csv.writerow((seq, state.entity_id, state.state, _micros(state.last_updated_timestamp)))
 
-    def flush(self, now: float) -> None:
-        if self._file and now - self._flushed > FLUSH_SECONDS:
+    def flush(self, now: float, every: float) -> None:
+        if self._file and now - self._flushed >= every:
             self._file.flush()
             self._flushed = now
 
@@ -92,7 +92,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
                 for _ in range(min(due, count, made + CHANGES_PER_TURN) - made):
                     ledger.write(made, _change(hass, changes))
                     made += 1
-                ledger.flush(clock())
+                ledger.flush(clock(), 0 if rate else FLUSH_SECONDS)
                 await asyncio.sleep(0.005 if rate and made == due else 0)
         return {"changes": made, "seconds": round(clock() - started, 3)}
 

@@ -1,0 +1,345 @@
+//! What the past costs: an import from a real recorder with a million rows, and a gap of ten minutes.
+//!
+//! `cargo bench --bench history -- [import] [gap]`
+//!
+//! Home Assistant and InfluxDB are the real ones (`make peers`). The rows are made once, by the load generator, and kept
+//! in `target/tmp`; they are then spread over nine days, as a home has them, because times are all that differs.
+
+#![allow(clippy::disallowed_methods, reason = "a bench waits for other processes, and is told where they are")]
+#![allow(unreachable_pub, reason = "nothing is reachable from outside of a bench")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "figures for a person, and helpers of the tests")]
+
+#[allow(dead_code, reason = "the tests need all that it can do")]
+#[path = "../tests/it/peers/home_assistant.rs"]
+mod home_assistant;
+
+#[path = "../tests/support"]
+#[allow(dead_code, reason = "the tests need all that it can do")]
+mod support {
+    pub(crate) mod http;
+    pub(crate) mod influxd;
+    pub(crate) mod peer;
+    pub(crate) mod process;
+    pub(crate) mod skip;
+}
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use ha_ingestor::config::secret::Secret;
+use ha_ingestor::config::settings::{HomeAssistant as Settings, Tls};
+use ha_ingestor::ingest::hass::visit::Visit;
+use ha_ingestor::ingest::recorder::Recorder;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use self::home_assistant::{HomeAssistant, Load, Setup, python};
+use self::support::http;
+use self::support::influxd::Influxd;
+use self::support::process::{free_address, wait_until};
+
+const ROWS: usize = 1_000_000;
+/// The recorder gives up when 65,000 rows wait for it.
+const ROWS_AT_ONCE: usize = 25_000;
+const ENTITIES: u32 = 300;
+/// Ten minutes at 50 events/s.
+const GAP_ROWS: usize = 30_000;
+const DATABASE: &str = "home_assistant";
+const DATABASE_FILE: &str = "home-assistant_v2.db";
+const PATIENCE: Duration = Duration::from_mins(15);
+
+/// Spreads all rows over the nine days that end ten minutes ago; prints the first and the last second, and how many.
+const SPREAD: &str = "
+import sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1])
+low, high, rows = db.execute('SELECT MIN(last_updated_ts), MAX(last_updated_ts), COUNT(*) FROM states').fetchone()
+end = time.time() - 600
+start = end - 9 * 86400
+scale = (end - start) / (high - low)
+db.execute('UPDATE states SET last_updated_ts = ? + (last_updated_ts - ?) * ?,'
+           ' last_changed_ts = ? + (last_changed_ts - ?) * ?', (start, low, scale) * 2)
+db.commit()
+print(int(start) - 1, int(end) + 1, rows)
+";
+
+fn main() -> anyhow::Result<()> {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_wanted = |chapter: &str| wanted.is_empty() || wanted.iter().any(|word| word == chapter);
+    let runtime = Runtime::new()?;
+    let Some(influxd) = Influxd::start() else { return Ok(()) };
+    let Some(mut home) = HomeAssistant::start(Setup { recorder: true, ..Setup::default() }) else { return Ok(()) };
+    influxd.create_database(DATABASE);
+    if is_wanted("import") {
+        import(&runtime, &mut home, &influxd).context("import")?;
+    }
+    if is_wanted("gap") {
+        gap(&runtime, &home, &influxd).context("gap")?;
+    }
+    Ok(())
+}
+
+/// Rows per second, what they cost us and Home Assistant, and how fast what happens meanwhile is stored.
+fn import(runtime: &Runtime, home: &mut HomeAssistant, influxd: &Influxd) -> anyhow::Result<()> {
+    let (from, until, rows) = give_rows(runtime, home)?;
+    let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let mut service = Ours::service(&folder.path().join("service"), home, influxd)?;
+    service.wait_until_ready();
+
+    let quiet = watch(runtime, home, influxd, &mut || Ok(quiet_for(Duration::from_secs(20))));
+    let quiet = quiet.context("without an import")?;
+    let at = |seconds: i64| ha_ingestor::model::time::Timestamp::from_micros(seconds * 1_000_000).to_string();
+    let arguments = ["import", "--from", &at(from), "--to", &at(until)];
+    let mut import = Ours::start(&folder.path().join("import"), home, influxd, &arguments)?;
+    let home_before = processor(home.process_id())?;
+    let begin = Instant::now();
+    let mut cost = (0.0, 0);
+    let busy = watch(runtime, home, influxd, &mut || {
+        // What ends between two looks is as it was at the last one.
+        cost = (processor(import.child.id()).unwrap_or(cost.0), peak(import.child.id()).unwrap_or(cost.1));
+        Ok(import.child.try_wait()?.is_some())
+    })
+    .context("with an import")?;
+    let seconds = begin.elapsed().as_secs_f64();
+    let home_seconds = processor(home.process_id())? - home_before;
+    let log = fs::read_to_string(&import.log)?;
+    ensure!(import.child.wait()?.success(), "the import failed: {log}");
+    println!("{}", log.lines().last().unwrap_or_default());
+
+    #[expect(clippy::cast_precision_loss, reason = "figures for a person")]
+    let millions = rows as f64 / 1e6;
+    println!("\nimport of {rows} rows, beside a service that runs");
+    println!("{:<52} {:>10.2}", "CPU s of Home Assistant / CPU s of ours", home_seconds / cost.0);
+    println!("{:<52} {:>10.0}", "rows/s", millions * 1e6 / seconds);
+    println!("{:<52} {:>10.2}", "CPU s of ours / 1 M rows", cost.0 / millions);
+    println!("{:<52} {:>10.2}", "CPU s of Home Assistant / 1 M rows", home_seconds / millions);
+    println!("{:<52} {:>10.1}", "peak memory of ours, MiB", f64::from(cost.1) / 1024.0);
+    println!("\n{:<52} {:>10} {:>10}", "ms", "median", "longest");
+    for (what, seen) in [("without an import", quiet), ("with an import", busy)] {
+        let [ping, live] = [seen.pings, seen.live].map(|mut times| {
+            times.sort();
+            let ms = |time: Option<&Duration>| time.map_or(f64::NAN, |time| time.as_secs_f64() * 1e3);
+            (ms(times.get(times.len() / 2)), ms(times.last()))
+        });
+        println!("{:<52} {:>10.1} {:>10.1}", format!("Home Assistant answers a ping, {what}"), ping.0, ping.1);
+        println!("{:<52} {:>10.0} {:>10.0}", format!("a state is in InfluxDB, {what}"), live.0, live.1);
+    }
+    Ok(())
+}
+
+/// From the start of the service to the moment when it says that no gap is open.
+fn gap(runtime: &Runtime, home: &HomeAssistant, influxd: &Influxd) -> anyhow::Result<()> {
+    let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let mut service = Ours::service(folder.path(), home, influxd)?;
+    service.wait_until_ready();
+    home.set_state("sensor.probe", "1", &json!({}));
+    thread::sleep(Duration::from_secs(5));
+    service.stop()?;
+    home.load(Load { count: GAP_ROWS, rate: 0, entities: ENTITIES, seed: 2, nasty: false });
+    runtime.block_on(caught_up(home, 0))?;
+    // The recorder commits every five seconds.
+    thread::sleep(Duration::from_secs(6));
+
+    let begin = Instant::now();
+    let mut service = Ours::service(folder.path(), home, influxd)?;
+    service.wait_until_ready();
+    let ready = begin.elapsed();
+    let mut stored = None;
+    wait_until("the gap is closed", PATIENCE, || {
+        let is_closed = service.metric("gap_open") == Some(0.0) && service.metric("gaps_closed_total") > Some(0.0);
+        if stored.is_none() && service.metric("wal_backlog_records") == Some(0.0) && points(influxd) >= GAP_ROWS {
+            stored = Some(begin.elapsed());
+        }
+        (is_closed && stored.is_some()).then_some(())
+    });
+    println!("\na gap of {GAP_ROWS} rows, seconds since the start of the service");
+    println!("{:<52} {:>10.1}", "it hears Home Assistant", ready.as_secs_f64());
+    println!("{:<52} {:>10.1}", "every row is in InfluxDB", stored.unwrap_or_default().as_secs_f64());
+    println!("{:<52} {:>10.1}", "it says that the gap is closed", begin.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Of all entities of the load generator.
+fn points(influxd: &Influxd) -> usize {
+    let results =
+        influxd.query(DATABASE, "SELECT COUNT(*) FROM /.*/ WHERE \"entity_id\" =~ /^load_/ GROUP BY \"entity_id\"");
+    let series = results.iter().flat_map(|result| result["series"].as_array().into_iter().flatten());
+    let most = |one: &Value| one["values"][0].as_array().into_iter().flatten().skip(1).filter_map(Value::as_u64).max();
+    usize::try_from(series.filter_map(most).sum::<u64>()).expect("a count")
+}
+
+/// Home Assistant with the million rows, when the first and the last were, and how many there are.
+fn give_rows(runtime: &Runtime, home: &mut HomeAssistant) -> anyhow::Result<(i64, i64, u64)> {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("history.db");
+    let database = home.folder().join(DATABASE_FILE);
+    if kept.is_file() {
+        home.stop();
+        fs::copy(&kept, &database)?;
+    } else {
+        let begin = Instant::now();
+        for seed in 0..u32::try_from(ROWS / ROWS_AT_ONCE)? {
+            home.load(Load { count: ROWS_AT_ONCE, rate: 0, entities: ENTITIES, seed, nasty: false });
+            runtime.block_on(caught_up(home, 10_000))?;
+        }
+        println!("{ROWS} rows made in {:.0} s", begin.elapsed().as_secs_f64());
+        home.stop();
+        // Of an orderly end nothing is left in the files beside it.
+        fs::copy(&database, &kept)?;
+    }
+    let spread = Command::new(python().context("Home Assistant ran")?).args(["-c", SPREAD]).arg(&database).output()?;
+    ensure!(spread.status.success(), "{}", String::from_utf8_lossy(&spread.stderr));
+    home.start_again();
+    let text = String::from_utf8(spread.stdout)?;
+    let [from, until, rows] = text.split_whitespace().collect::<Vec<_>>()[..] else { anyhow::bail!("{text}") };
+    Ok((from.parse()?, until.parse()?, rows.parse()?))
+}
+
+/// Until not more than so many rows wait for the recorder.
+async fn caught_up(home: &HomeAssistant, backlog: u64) -> anyhow::Result<()> {
+    let mut recorder = Recorder::connect(&settings(home)).await?;
+    while recorder.info().await?.backlog > backlog {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    recorder.end().await;
+    Ok(())
+}
+
+#[derive(Default)]
+struct Seen {
+    pings: Vec<Duration>,
+    live: Vec<Duration>,
+}
+
+/// Pings Home Assistant every 50 ms and sets a state every second, until `is_over`.
+fn watch(
+    runtime: &Runtime,
+    home: &HomeAssistant,
+    influxd: &Influxd,
+    is_over: &mut dyn FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<Seen> {
+    let (settings, over) = (settings(home), tokio_util::sync::CancellationToken::new());
+    let pinging = runtime.spawn(ping(settings, over.clone()));
+    let mut seen = Seen::default();
+    while !is_over()? {
+        let begin = Instant::now();
+        let number = format!("{}", begin.elapsed().as_nanos() + u128::from(fastrand::u32(..)));
+        home.set_state("sensor.probe", &number, &json!({}));
+        wait_until("the probe is in InfluxDB", PATIENCE, || {
+            let found = influxd.query(DATABASE, "SELECT LAST(value) FROM \"sensor.probe\"");
+            let value = found[0]["series"][0]["values"][0][1].as_f64();
+            (value == number.parse().ok()).then_some(())
+        });
+        seen.live.push(begin.elapsed());
+        thread::sleep(Duration::from_secs(1).saturating_sub(begin.elapsed()));
+    }
+    over.cancel();
+    seen.pings = runtime.block_on(pinging)??;
+    Ok(seen)
+}
+
+async fn ping(settings: Settings, over: tokio_util::sync::CancellationToken) -> anyhow::Result<Vec<Duration>> {
+    let mut visit = Visit::begin(&settings, Duration::from_secs(10)).await?;
+    let mut pings = Vec::new();
+    while !over.is_cancelled() {
+        let begin = Instant::now();
+        visit.ask(json!({"type": "ping"}), PATIENCE).await?;
+        pings.push(begin.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(pings)
+}
+
+/// False until so much time has passed since the first call.
+fn quiet_for(time: Duration) -> bool {
+    static BEGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    BEGIN.get_or_init(Instant::now).elapsed() > time
+}
+
+fn settings(home: &HomeAssistant) -> Settings {
+    Settings {
+        url: format!("ws://{}/api/websocket", home.address()).parse().expect("a URL"),
+        token: Secret::new(home.token()),
+        tls: Tls { verify: true, ca_certificate: None },
+    }
+}
+
+/// The program, as a process.
+struct Ours {
+    child: Child,
+    log: PathBuf,
+    web: std::net::SocketAddr,
+}
+
+impl Ours {
+    fn service(folder: &Path, home: &HomeAssistant, influxd: &Influxd) -> anyhow::Result<Self> {
+        Self::start(folder, home, influxd, &["run"])
+    }
+
+    fn start(folder: &Path, home: &HomeAssistant, influxd: &Influxd, arguments: &[&str]) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder.join("data"))?;
+        let options = json!({
+            "home_assistant": {"url": home.url(), "token": home.token()},
+            "influxdb": {"url": influxd.url(), "api": "v1", "database": DATABASE},
+            // What waits for company is not what is measured.
+            "delivery": {"linger_ms": 100},
+        });
+        fs::write(folder.join("options.json"), options.to_string())?;
+        let log = folder.join("log");
+        let output = File::options().create(true).append(true).open(&log)?;
+        let web = free_address();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ha-ingestor"));
+        command.args(arguments).arg("--options").arg(folder.join("options.json"));
+        command.arg("--data-dir").arg(folder.join("data")).arg("--listen").arg(web.to_string());
+        command.stdout(output.try_clone()?).stderr(output);
+        Ok(Self { child: command.spawn()?, log, web })
+    }
+
+    fn wait_until_ready(&mut self) {
+        wait_until("ha-ingestor is ready", PATIENCE, || {
+            http::get(self.web, "/ready", &[]).ok().filter(|answer| answer.status == 200)
+        });
+    }
+
+    /// The sum over all labels.
+    fn metric(&self, name: &str) -> Option<f64> {
+        let page = http::get(self.web, "/metrics", &[]).ok()?.body;
+        let values = page.lines().filter_map(|line| {
+            let rest = line.strip_prefix("ha_ingest_")?.strip_prefix(name)?;
+            rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok()).flatten()
+        });
+        values.reduce(|sum, value| sum + value)
+    }
+
+    fn stop(mut self) -> anyhow::Result<()> {
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        ensure!(self.child.wait()?.success(), "it ended badly: {}", fs::read_to_string(&self.log)?);
+        Ok(())
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        // Both fail only if it has ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// User and system seconds so far; the kernel counts in hundredths of a second.
+fn processor(id: u32) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    let after_name = stat.rsplit_once(") ").context("/proc has another shape here")?.1;
+    let ticks: u32 = after_name.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
+    Ok(f64::from(ticks) / 100.0)
+}
+
+/// The most memory that it ever had, in KiB. A process that has ended has none.
+fn peak(id: u32) -> anyhow::Result<u32> {
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("it has ended")?;
+    Ok(line.trim_end_matches("kB").trim().parse()?)
+}

@@ -1,0 +1,175 @@
+//! Everything breaks while a home lives on, and in the end the databases have what Home Assistant's recorder has.
+//!
+//! `HA_INGESTOR_TEST_SEED` repeats the order of the faults, `HA_INGESTOR_TEST_MINUTES` says for how long there is load.
+
+mod difference;
+mod faults;
+mod loader;
+mod proxy;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::str::FromStr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use serde_json::json;
+
+use self::difference::{Difference, Places};
+use self::faults::{World, round};
+use self::loader::Loader;
+use self::proxy::Proxy;
+use crate::ingestor::Ingestor;
+use crate::peers::home_assistant::{Change, HomeAssistant, Setup};
+use crate::peers::recorder_database::{self, Row};
+use crate::points::points;
+use crate::support::influxd::Influxd;
+use crate::support::process::wait_until;
+use crate::support::victoria_metrics::VictoriaMetrics;
+
+const DATABASE: &str = "home_assistant";
+/// Changes per second.
+const RATE: u32 = 50;
+const LOAD: Duration = Duration::from_secs(90);
+/// How long it may take until everything is where it belongs, once nothing breaks any more.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+#[test]
+fn the_databases_have_what_the_recorder_has_whatever_broke_meanwhile() {
+    let Some(influxd) = Influxd::start() else { return };
+    let Some(victoria) = VictoriaMetrics::start() else { return };
+    let Some(home) = HomeAssistant::start(Setup { recorder: true, ..Setup::default() }) else { return };
+    let seed = told("HA_INGESTOR_TEST_SEED").unwrap_or_else(|| fastrand::u32(..));
+    let minutes: Option<u32> = told("HA_INGESTOR_TEST_MINUTES");
+    println!("HA_INGESTOR_TEST_SEED={seed}");
+
+    influxd.create_database(DATABASE);
+    let (to_home, to_influxd) = (Proxy::start(home.address()), Proxy::start(influxd.address));
+    let target = |url: String| json!({"url": url, "api": "v1", "database": DATABASE});
+    let mut ingestor = Ingestor::start(&json!({
+        "home_assistant": {"url": to_home.url(), "token": home.token()},
+        "influxdb": target(to_influxd.url()),
+        "mirrors": [target(victoria.url())],
+        "events": [],
+        // A black hole must not take most of the time of the test.
+        "delivery": {"retry_max_ms": 2_000, "breaker_open_seconds": 2, "request_timeout_seconds": 5},
+    }));
+    ingestor.wait_until_ready();
+    let loader = Loader::new(&home, RATE, seed);
+    let mut world = World { ingestor, influxd, home, to_home, to_influxd };
+    let load = minutes.map_or(LOAD, |minutes| Duration::from_secs(60 * u64::from(minutes)));
+    thread::scope(|scope| {
+        let loading = scope.spawn(|| loader.run());
+        suffer(&mut world, load, seed);
+        loader.end();
+        loading.join().unwrap();
+    });
+
+    let made = loader.changes();
+    let recorded = recorded(&world.home, &made);
+    settle(&mut world.ingestor);
+    let differences = compare(&world, &victoria, &recorded, &made);
+    for (database, difference) in &differences {
+        println!("{database}: {difference}");
+    }
+    verify::must_say_the_same(&mut world.ingestor, &recorded);
+    assert!(differences.iter().all(|(_, difference)| difference.is_none()), "HA_INGESTOR_TEST_SEED={seed}");
+    assert_eq!(world.ingestor.count("points_dropped_total"), 0);
+    world.ingestor.stop();
+}
+
+fn told<T: FromStr>(variable: &str) -> Option<T> {
+    let text = env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
+}
+
+/// Each fault at least once, until there was load for long enough.
+fn suffer(world: &mut World, load: Duration, seed: u32) {
+    let mut rng = Rng::with_seed(seed.into());
+    let begin = Instant::now();
+    let mut faults = round(&mut rng);
+    loop {
+        let Some(fault) = faults.pop() else {
+            if begin.elapsed() >= load {
+                break;
+            }
+            faults = round(&mut rng);
+            continue;
+        };
+        world.suffer(fault, &mut rng);
+    }
+    println!("there was load for {} s", begin.elapsed().as_secs());
+}
+
+/// What the recorder has, once it has the last change.
+fn recorded(home: &HomeAssistant, made: &[Change]) -> Vec<Row> {
+    let last = made.last().expect("there was load");
+    wait_until("the recorder has the last change", PATIENCE, || {
+        let rows = recorder_database::rows(home);
+        rows.iter().any(|row| (&row.entity, row.updated) == (&last.entity_id, last.micros)).then_some(rows)
+    })
+}
+
+/// Until the ingestor says that everything is where it belongs.
+fn settle(ingestor: &mut Ingestor) {
+    let begin = Instant::now();
+    wait_until("ha-ingestor is ready, and no gap is open", PATIENCE, || {
+        let is_ready = ingestor.is_ready();
+        let nothing_waits = ingestor.known("wal_backlog_records") == Some(0);
+        (is_ready && nothing_waits && ingestor.known("gap_open").is_none_or(|open| open == 0)).then_some(())
+    });
+    let says = if ingestor.known("gap_open").is_some() { "no gap is open" } else { "it does not know of gaps" };
+    println!("settled after {:.1} s: {says}", begin.elapsed().as_secs_f64());
+}
+
+fn compare(
+    world: &World,
+    victoria: &VictoriaMetrics,
+    recorded: &[Row],
+    made: &[Change],
+) -> [(&'static str, Difference); 2] {
+    let rows = || recorded.iter().filter(|row| row.value().is_some());
+    let needed: Places = rows().map(|row| (row.entity.clone(), row.updated)).collect();
+    let ledger: Places = made.iter().map(|change| (change.entity_id.clone(), change.micros)).collect();
+    let found = in_influxdb(&world.influxd);
+    let in_influxdb = Difference::of(&needed, &Places::new(), &ledger, &found);
+
+    // VictoriaMetrics keeps numbers only, of texts those among their attributes.
+    let millis = |places: Places| -> Places { places.into_iter().map(|(id, micros)| (id, micros / 1_000)).collect() };
+    let numbers = rows().filter(|row| row.value().and_then(number).is_some());
+    let numbers = millis(numbers.map(|row| (row.entity.clone(), row.updated)).collect());
+    let found = in_victoria(victoria);
+    let in_victoria = Difference::of(&numbers, &millis(needed), &millis(ledger), &found);
+    [("InfluxDB", in_influxdb), ("VictoriaMetrics", in_victoria)]
+}
+
+/// What a text is as a number, as far as the load generator makes such texts.
+fn number(state: &str) -> Option<f64> {
+    match state {
+        "on" | "locked" | "above_horizon" | "open" | "home" => Some(1.0),
+        "off" | "unlocked" | "below_horizon" | "closed" | "not_home" => Some(0.0),
+        other => other.parse().ok().filter(|number: &f64| number.is_finite()),
+    }
+}
+
+fn entity(tags: &BTreeMap<String, String>) -> String {
+    format!("{}.{}", tags["domain"], tags["entity_id"])
+}
+
+/// Entity and microseconds of every point.
+fn in_influxdb(influxd: &Influxd) -> Places {
+    let points = points(influxd, DATABASE, 0, i64::MAX);
+    points.keys().map(|place| (entity(&place.series.tags), place.time / 1_000)).collect()
+}
+
+/// Entity and milliseconds of every sample.
+fn in_victoria(victoria: &VictoriaMetrics) -> Places {
+    let series = victoria.export(r#"{__name__!=""}"#).into_iter();
+    let samples = series.flat_map(|(labels, samples)| {
+        let entity = entity(&labels);
+        samples.into_iter().map(move |(millis, _)| (entity.clone(), millis))
+    });
+    samples.collect()
+}
