@@ -79,6 +79,11 @@ impl Handle {
         self.0.hub().cut_all();
     }
 
+    /// What a start of Home Assistant does to states that are restored: all are as they were, with a new time.
+    pub fn begin_anew(&self) {
+        self.home_mut(|home| home.restore_all(clock::now()));
+    }
+
     #[must_use]
     pub fn clients(&self) -> usize {
         self.0.hub().clients()

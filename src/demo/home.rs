@@ -3,7 +3,7 @@
 //! It is given the time and knows no sockets and no protocol. Equal seeds and equal calls give equal homes. Every
 //! change has a time of its own, later than all before it, also after rounding to microseconds.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::catalogue::{Kind, MODELS, Model, ROOMS, slug};
@@ -64,6 +64,10 @@ pub struct Home {
     began: f64,
     /// Since when the recorder queues instead of writing.
     held: Option<f64>,
+    /// The recorder is not loaded.
+    pub(super) has_no_recorder: bool,
+    /// The recorder is told to leave these out.
+    unrecorded: HashSet<usize>,
     /// Place in the list of [`Home::next_event`].
     next_event: usize,
 }
@@ -83,6 +87,8 @@ impl Home {
             clock: now.as_micros(),
             began: seconds(now),
             held: None,
+            has_no_recorder: false,
+            unrecorded: HashSet::new(),
             next_event: 0,
         };
         home.furnish(entities);
@@ -232,6 +238,33 @@ impl Home {
     /// The recorder queues what happens from now on, as it does during a backup, until it is told to write again.
     pub fn hold_recorder(&mut self, hold: bool) {
         self.held = hold.then(|| seconds(Timestamp::from_micros(self.clock + 1)));
+    }
+
+    /// Whether there is a recorder to ask; it records all the same.
+    pub fn unload_recorder(&mut self, unload: bool) {
+        self.has_no_recorder = unload;
+    }
+
+    /// What happens to this entity from now on is not recorded.
+    pub fn leave_unrecorded(&mut self, entity_id: &str) {
+        self.unrecorded.extend(self.places.get(entity_id));
+    }
+
+    /// What happened before is not in the history any more.
+    pub fn purge(&mut self, before: f64) {
+        self.recorded.retain(|(_, at, _)| *at >= before);
+        self.began = f64::MIN;
+    }
+
+    /// Every entity has the state that it had, with new times: so Home Assistant restores them at its start.
+    pub fn restore_all(&mut self, now: Timestamp) {
+        for place in 0..self.states.len() {
+            let Some(old) = self.states[place].clone() else { continue };
+            let at = self.tick(now);
+            let new = Arc::new(State { last_changed: at, last_updated: at, ..(*old).clone() });
+            self.states[place] = Some(Arc::clone(&new));
+            self.record(place, at, Some(new));
+        }
     }
 
     /// How much the recorder has queued.
@@ -385,6 +418,9 @@ impl Home {
     }
 
     fn record(&mut self, place: usize, at: f64, state: Option<Arc<State>>) {
+        if self.unrecorded.contains(&place) {
+            return;
+        }
         if self.recorded.len() == RECORDED_STATES {
             self.recorded.pop_front();
         }

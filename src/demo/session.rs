@@ -197,6 +197,9 @@ impl Session {
                 let Nothing {} = read(arguments)?;
                 protocol::states(home.states().map(|(id, state)| (&**id, &**state)))
             }
+            command if home.has_no_recorder && ["recorder/", "history/"].iter().any(|all| command.starts_with(all)) => {
+                return Err(Refusal("unknown_command", "Unknown command.".to_owned()));
+            }
             "get_config" => {
                 let Nothing {} = read(arguments)?;
                 registry::core_config()

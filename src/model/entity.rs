@@ -38,6 +38,19 @@ impl EntityId {
         }
     }
 
+    /// Whether Home Assistant itself would call it one (`valid_entity_id`): it answers no question about others.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let is_half = |half: &str| {
+            !half.starts_with('_')
+                && !half.ends_with('_')
+                && half.bytes().all(|letter| matches!(letter, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        };
+        // The first letter does not count.
+        let has_double = self.text.get(1..).is_some_and(|rest| rest.contains("__"));
+        is_half(self.domain()) && is_half(self.object_id()) && !has_double
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -95,6 +108,25 @@ mod tests {
     fn the_first_dot_separates_domain_and_object_id() {
         let id = EntityId::parse("sensor.a.b").unwrap();
         assert_eq!((id.domain(), id.object_id()), ("sensor", "a.b"));
+    }
+
+    #[test]
+    fn only_some_are_valid_to_home_assistant() {
+        // Expected values: homeassistant.core.valid_entity_id, 2025.4.
+        for (text, expected) in [
+            ("sensor.a_1", true),
+            ("2.3", true),
+            ("sensor.a__b", false),
+            ("sensor._a", false),
+            ("sensor.a_", false),
+            ("_sensor.a", false),
+            ("sensor_.a", false),
+            ("sensor.A", false),
+            ("sensor.a.b", false),
+            ("sensor.ä", false),
+        ] {
+            assert_eq!(EntityId::parse(text).unwrap().is_valid(), expected, "{text}");
+        }
     }
 
     #[test]

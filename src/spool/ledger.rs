@@ -42,6 +42,7 @@ pub(super) struct Ledger {
     last_is_open: bool,
     retry_at: Option<Instant>,
     noted_at: Option<Instant>,
+    noted_begun: usize,
     degraded: bool,
     marks: Marks,
 }
@@ -90,6 +91,7 @@ impl Ledger {
             last_is_open: false,
             retry_at: None,
             noted_at: None,
+            noted_begun: 0,
             degraded: false,
             marks: Marks::default(),
         }
@@ -348,9 +350,12 @@ impl Ledger {
     }
 
     fn notes_at(&self, now: Instant) -> Option<Instant> {
+        let begun = self.begun();
         let every = match self.disk.is_empty() {
+            // The first time must not be forgotten: what is missing after it is known by it.
+            _ if begun > self.noted_begun => return Some(now),
             false => NOTE,
-            true if self.readers.iter().any(|reader| reader.progress.reached().is_some()) => QUIET_NOTE,
+            true if begun > 0 => QUIET_NOTE,
             true => return None,
         };
         Some(self.noted_at.map_or(now, |at| at + every))
@@ -358,6 +363,12 @@ impl Ledger {
 
     pub(super) fn noted(&mut self, now: Instant) {
         self.noted_at = Some(now);
+        self.noted_begun = self.begun();
+    }
+
+    /// How many readers have anything that they may not lose.
+    fn begun(&self) -> usize {
+        self.readers.iter().filter(|reader| reader.progress.reached().is_some()).count()
     }
 
     pub(super) fn needs(&self, ids: &Range<u64>) -> bool {

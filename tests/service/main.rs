@@ -17,6 +17,7 @@ mod process;
 
 mod commands;
 mod database;
+mod gaps;
 mod home;
 mod options;
 mod replay;

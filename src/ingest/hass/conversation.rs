@@ -1,6 +1,6 @@
 //! Holds one session: hears frames, does what the session decides, hands events to the pipeline.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::model::entity::EntityId;
 use crate::model::event::{Arrival, Event, Source};
 use crate::model::fate::{Reason, Unreadable};
+use crate::model::time::Timestamp;
 use crate::rules::Rules;
 use crate::runtime::clock;
 use crate::runtime::repeats::{Repeats, Worth};
@@ -309,6 +311,7 @@ impl Conversation<'_> {
     /// Hands events over, and says what they begin.
     async fn hand_over(&mut self, events: Vec<Event>) -> Result<(), End> {
         let begins = std::mem::take(&mut self.begins);
+        let restored = if begins { restored(&events) } else { Arc::default() };
         if begins {
             self.reserve().await?.send(Arrival::Live { session: self.number });
         }
@@ -321,7 +324,7 @@ impl Conversation<'_> {
         if begins && let Some(newest) = self.states.newest() {
             let (number, id, over) = (self.number, self.id.to_owned(), self.over.clone());
             let home_began = self.states.home_began();
-            let _ = self.news.send(News::Live(Presence { number, id, newest, home_began, over }));
+            let _ = self.news.send(News::Live(Presence { number, id, newest, home_began, restored, over }));
         }
         Ok(())
     }
@@ -354,6 +357,15 @@ impl Conversation<'_> {
     fn now(&self) -> Duration {
         self.epoch.elapsed()
     }
+}
+
+/// Which states of a snapshot are restored ones.
+fn restored(snapshot: &[Event]) -> Arc<HashMap<EntityId, Timestamp>> {
+    let restored = snapshot.iter().filter_map(|event| match event {
+        Event::Restored(state) => Some((state.entity.clone(), state.last_updated)),
+        _ => None,
+    });
+    Arc::new(restored.collect())
 }
 
 /// Why the reader ended, which it did: its end of the queue is gone.

@@ -21,7 +21,7 @@ pub mod states;
 mod story;
 pub mod visit;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +99,8 @@ pub struct Presence {
     pub newest: Timestamp,
     /// Home Assistant itself began anew since the last session, at about this time.
     pub home_began: Option<Timestamp>,
+    /// States with which it began that are restored ones.
+    pub restored: Arc<HashMap<EntityId, Timestamp>>,
     /// Cancelled when the session ends.
     pub over: CancellationToken,
 }

@@ -191,7 +191,11 @@ impl Closer {
                 known: self.known.all().collect(),
                 session: &session,
                 pauses: self.pauses,
-                restored: Restored::after(session.home_began.filter(|_| self.parts.history.skip_restored)),
+                restored: if self.parts.history.skip_restored {
+                    Restored::after(session.home_began, Arc::clone(&session.restored))
+                } else {
+                    Restored::default()
+                },
             };
             let over = session.over.clone();
             let outcome = tokio::select! {
@@ -340,7 +344,10 @@ impl Attempt<'_> {
         present: &HashMap<EntityId, StateChange>,
     ) -> Result<bool, Open> {
         self.info(recorder).await?;
-        let old = present.values().filter(|state| state.last_updated < gap.from).map(|state| state.entity.clone());
+        let old = present
+            .values()
+            .filter(|state| state.last_updated < gap.from && state.entity.is_valid())
+            .map(|state| state.entity.clone());
         let sample: Vec<EntityId> = old.take(SAMPLE).collect();
         if sample.is_empty() {
             // Home Assistant is younger than the gap: nobody can tell.

@@ -14,17 +14,19 @@ use crate::model::value::Attributes;
 /// How long Home Assistant may take to restore everything.
 const START_MICROS: i64 = 10 * 60 * 1_000_000;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Restored {
     /// When Home Assistant began. `None`: nothing is looked for.
     began: Option<Timestamp>,
+    /// Those that a session has told of.
+    told: Arc<HashMap<EntityId, Timestamp>>,
     before: HashMap<EntityId, (Arc<str>, Arc<Attributes>)>,
 }
 
 impl Restored {
     #[must_use]
-    pub fn after(began: Option<Timestamp>) -> Self {
-        Self { began, before: HashMap::new() }
+    pub fn after(began: Option<Timestamp>, told: Arc<HashMap<EntityId, Timestamp>>) -> Self {
+        Self { began, told, before: HashMap::new() }
     }
 
     /// Rows of one entity come oldest first.
@@ -33,7 +35,8 @@ impl Restored {
         let now = (Arc::clone(&row.state), Arc::clone(&row.attributes));
         let before = self.before.insert(entity.clone(), now.clone());
         let since = row.last_updated.as_micros() - began.as_micros();
-        (0..START_MICROS).contains(&since) && row.last_changed == row.last_updated && before == Some(now)
+        let was_told = self.told.get(entity) == Some(&row.last_updated);
+        was_told || (0..START_MICROS).contains(&since) && row.last_changed == row.last_updated && before == Some(now)
     }
 }
 
@@ -55,7 +58,7 @@ mod tests {
             last_updated: Timestamp::from_micros(updated),
             last_changed: Timestamp::from_micros(changed),
         };
-        let mut restored = Restored::after(Some(Timestamp::from_micros(100)));
+        let mut restored = Restored::after(Some(Timestamp::from_micros(100)), Arc::default());
         let rows = [
             (row("1", 50, 50), false),
             (row("1", 60, 60), false),
@@ -67,6 +70,6 @@ mod tests {
         for (row, expected) in rows {
             assert_eq!(restored.is_one(&entity, &row), expected, "{row:?}");
         }
-        assert!(!Restored::after(None).is_one(&entity, &row("1", 110, 110)));
+        assert!(!Restored::default().is_one(&entity, &row("1", 110, 110)));
     }
 }

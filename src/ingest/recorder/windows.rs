@@ -40,9 +40,11 @@ pub struct Windows {
 }
 
 impl Windows {
+    /// Entities with names that Home Assistant would not answer for are left out.
     #[must_use]
     pub fn new(entities: &[EntityId], from: Timestamp, until: Timestamp) -> Self {
-        let groups = entities.chunks(MOST_ENTITIES).map(Arc::from).collect();
+        let valid: Vec<EntityId> = entities.iter().filter(|entity| entity.is_valid()).cloned().collect();
+        let groups = valid.chunks(MOST_ENTITIES).map(Arc::from).collect();
         Self {
             groups,
             reached: from,
