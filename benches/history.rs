@@ -177,6 +177,8 @@ fn give_rows(runtime: &Runtime, home: &mut HomeAssistant) -> anyhow::Result<(i64
     let database = home.folder().join(DATABASE_FILE);
     if kept.is_file() {
         home.stop();
+        // What stands beside it would be taken for a part of the other.
+        settle(&database)?;
         fs::copy(&kept, &database)?;
     } else {
         let begin = Instant::now();
@@ -186,7 +188,7 @@ fn give_rows(runtime: &Runtime, home: &mut HomeAssistant) -> anyhow::Result<(i64
         }
         println!("{ROWS} rows made in {:.0} s", begin.elapsed().as_secs_f64());
         home.stop();
-        // Of an orderly end nothing is left in the files beside it.
+        settle(&database)?;
         fs::copy(&database, &kept)?;
     }
     let spread = Command::new(python().context("Home Assistant ran")?).args(["-c", SPREAD]).arg(&database).output()?;
@@ -195,6 +197,20 @@ fn give_rows(runtime: &Runtime, home: &mut HomeAssistant) -> anyhow::Result<(i64
     let text = String::from_utf8(spread.stdout)?;
     let [from, until, rows] = text.split_whitespace().collect::<Vec<_>>()[..] else { anyhow::bail!("{text}") };
     Ok((from.parse()?, until.parse()?, rows.parse()?))
+}
+
+/// Brings everything into the one file. The last one to close it removes the files beside it.
+fn settle(database: &Path) -> anyhow::Result<()> {
+    const SETTLE: &str = "
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+db.close()
+";
+    let status = Command::new(python().context("Home Assistant ran")?).args(["-c", SETTLE]).arg(database).status()?;
+    let log = database.with_file_name(format!("{DATABASE_FILE}-wal"));
+    ensure!(status.success() && !log.exists(), "{} is not settled", database.display());
+    Ok(())
 }
 
 /// Until not more than so many rows wait for the recorder.
