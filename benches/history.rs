@@ -26,6 +26,7 @@ mod support {
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -90,34 +91,32 @@ fn import(runtime: &Runtime, home: &mut HomeAssistant, influxd: &Influxd) -> any
     let mut service = Ours::service(&folder.path().join("service"), home, influxd)?;
     service.wait_until_ready();
 
-    let quiet = watch(runtime, home, influxd, &mut || Ok(quiet_for(Duration::from_secs(20))));
+    let quiet = watch(runtime, home, influxd, &mut || quiet_for(Duration::from_secs(20)));
     let quiet = quiet.context("without an import")?;
     let at = |seconds: i64| ha_ingestor::model::time::Timestamp::from_micros(seconds * 1_000_000).to_string();
     let arguments = ["import", "--from", &at(from), "--to", &at(until)];
     let mut import = Ours::start(&folder.path().join("import"), home, influxd, &arguments)?;
     let home_before = processor(home.process_id())?;
-    let begin = Instant::now();
-    let mut cost = (0.0, 0);
-    let busy = watch(runtime, home, influxd, &mut || {
-        // What ends between two looks is as it was at the last one.
-        cost = (processor(import.child.id()).unwrap_or(cost.0), peak(import.child.id()).unwrap_or(cost.1));
-        Ok(import.child.try_wait()?.is_some())
-    })
-    .context("with an import")?;
-    let seconds = begin.elapsed().as_secs_f64();
+    let over = AtomicBool::new(false);
+    let (busy, cost) = thread::scope(|scope| {
+        let costing = scope.spawn(|| {
+            let cost = import.cost_until_the_end();
+            over.store(true, Ordering::SeqCst);
+            cost
+        });
+        let busy = watch(runtime, home, influxd, &mut || over.load(Ordering::SeqCst));
+        (busy, costing.join().expect("it does not panic"))
+    });
+    let (busy, cost) = (busy.context("with an import")?, cost?);
     let home_seconds = processor(home.process_id())? - home_before;
-    let log = fs::read_to_string(&import.log)?;
-    ensure!(import.child.wait()?.success(), "the import failed: {log}");
-    println!("{}", log.lines().last().unwrap_or_default());
-
     #[expect(clippy::cast_precision_loss, reason = "figures for a person")]
     let millions = rows as f64 / 1e6;
     println!("\nimport of {rows} rows, beside a service that runs");
-    println!("{:<52} {:>10.2}", "CPU s of Home Assistant / CPU s of ours", home_seconds / cost.0);
-    println!("{:<52} {:>10.0}", "rows/s", millions * 1e6 / seconds);
-    println!("{:<52} {:>10.2}", "CPU s of ours / 1 M rows", cost.0 / millions);
+    println!("{:<52} {:>10.2}", "CPU s of Home Assistant / CPU s of ours", home_seconds / cost.processor);
+    println!("{:<52} {:>10.0}", "rows/s", millions * 1e6 / cost.took.as_secs_f64());
+    println!("{:<52} {:>10.2}", "CPU s of ours / 1 M rows", cost.processor / millions);
     println!("{:<52} {:>10.2}", "CPU s of Home Assistant / 1 M rows", home_seconds / millions);
-    println!("{:<52} {:>10.1}", "peak memory of ours, MiB", f64::from(cost.1) / 1024.0);
+    println!("{:<52} {:>10.1}", "peak memory of ours, MiB", f64::from(cost.peak_kib) / 1024.0);
     println!("\n{:<52} {:>10} {:>10}", "ms", "median", "longest");
     for (what, seen) in [("without an import", quiet), ("with an import", busy)] {
         let [ping, live] = [seen.pings, seen.live].map(|mut times| {
@@ -178,6 +177,8 @@ fn give_rows(runtime: &Runtime, home: &mut HomeAssistant) -> anyhow::Result<(i64
     let database = home.folder().join(DATABASE_FILE);
     if kept.is_file() {
         home.stop();
+        // What stands beside it would be taken for a part of the other.
+        settle(&database)?;
         fs::copy(&kept, &database)?;
     } else {
         let begin = Instant::now();
@@ -187,7 +188,7 @@ fn give_rows(runtime: &Runtime, home: &mut HomeAssistant) -> anyhow::Result<(i64
         }
         println!("{ROWS} rows made in {:.0} s", begin.elapsed().as_secs_f64());
         home.stop();
-        // Of an orderly end nothing is left in the files beside it.
+        settle(&database)?;
         fs::copy(&database, &kept)?;
     }
     let spread = Command::new(python().context("Home Assistant ran")?).args(["-c", SPREAD]).arg(&database).output()?;
@@ -196,6 +197,20 @@ fn give_rows(runtime: &Runtime, home: &mut HomeAssistant) -> anyhow::Result<(i64
     let text = String::from_utf8(spread.stdout)?;
     let [from, until, rows] = text.split_whitespace().collect::<Vec<_>>()[..] else { anyhow::bail!("{text}") };
     Ok((from.parse()?, until.parse()?, rows.parse()?))
+}
+
+/// Brings everything into the one file. The last one to close it removes the files beside it.
+fn settle(database: &Path) -> anyhow::Result<()> {
+    const SETTLE: &str = "
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+db.close()
+";
+    let status = Command::new(python().context("Home Assistant ran")?).args(["-c", SETTLE]).arg(database).status()?;
+    let log = database.with_file_name(format!("{DATABASE_FILE}-wal"));
+    ensure!(status.success() && !log.exists(), "{} is not settled", database.display());
+    Ok(())
 }
 
 /// Until not more than so many rows wait for the recorder.
@@ -219,12 +234,12 @@ fn watch(
     runtime: &Runtime,
     home: &HomeAssistant,
     influxd: &Influxd,
-    is_over: &mut dyn FnMut() -> anyhow::Result<bool>,
+    is_over: &mut dyn FnMut() -> bool,
 ) -> anyhow::Result<Seen> {
     let (settings, over) = (settings(home), tokio_util::sync::CancellationToken::new());
     let pinging = runtime.spawn(ping(settings, over.clone()));
     let mut seen = Seen::default();
-    while !is_over()? {
+    while !is_over() {
         let begin = Instant::now();
         let number = format!("{}", begin.elapsed().as_nanos() + u128::from(fastrand::u32(..)));
         home.set_state("sensor.probe", &number, &json!({}));
@@ -265,6 +280,15 @@ fn settings(home: &HomeAssistant) -> Settings {
         token: Secret::new(home.token()),
         tls: Tls { verify: true, ca_certificate: None },
     }
+}
+
+/// What a run of the program took.
+#[derive(Default)]
+struct Cost {
+    took: Duration,
+    /// Seconds.
+    processor: f64,
+    peak_kib: u32,
 }
 
 /// The program, as a process.
@@ -312,6 +336,24 @@ impl Ours {
             rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok()).flatten()
         });
         values.reduce(|sum, value| sum + value)
+    }
+
+    /// Looks at it until it ends by itself, which must be a success.
+    fn cost_until_the_end(&mut self) -> anyhow::Result<Cost> {
+        let begin = Instant::now();
+        let mut cost = Cost::default();
+        loop {
+            // The kernel knows the time of what has ended until somebody waits for it, but not its memory.
+            cost.processor = processor(self.child.id())?;
+            cost.peak_kib = peak(self.child.id()).unwrap_or(cost.peak_kib);
+            if let Some(status) = self.child.try_wait()? {
+                let log = fs::read_to_string(&self.log)?;
+                ensure!(status.success(), "{status}: {log}");
+                println!("{}", log.lines().last().unwrap_or_default());
+                return Ok(Cost { took: begin.elapsed(), ..cost });
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn stop(mut self) -> anyhow::Result<()> {

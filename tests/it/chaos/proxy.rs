@@ -86,20 +86,22 @@ impl Line {
                 self.listens.store(false, Ordering::SeqCst);
             } else if listener.is_none() {
                 listener = TcpListener::bind(address).ok();
-                listener.iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
+                if let Some(listener) = &listener {
+                    listener.set_nonblocking(true).unwrap();
+                }
                 self.listens.store(listener.is_some(), Ordering::SeqCst);
             }
             match listener.as_ref().map(TcpListener::accept) {
                 Some(Ok((client, _))) => {
                     let line = Arc::clone(self);
-                    thread::spawn(move || line.connect(client));
+                    thread::spawn(move || line.connect(&client));
                 }
                 _ => thread::park_timeout(NOTICE),
             }
         }
     }
 
-    fn connect(self: Arc<Self>, client: TcpStream) {
+    fn connect(self: Arc<Self>, client: &TcpStream) {
         client.set_nonblocking(false).unwrap();
         // What connects into a black hole is never heard of.
         while self.is(Network::BlackHole) {
@@ -112,7 +114,7 @@ impl Line {
         let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { return };
         let back = Arc::clone(&self);
         thread::spawn(move || back.carry(&server_too, &client_too));
-        self.carry(&client, &server);
+        self.carry(client, &server);
     }
 
     fn carry(&self, from: &TcpStream, to: &TcpStream) {
