@@ -31,6 +31,9 @@ pub struct Field {
 #[must_use]
 pub fn read(line: &[u8]) -> Option<Line> {
     let line = str::from_utf8(line).ok()?.trim_end_matches(['\r', '\n']);
+    if line.starts_with('#') {
+        return None;
+    }
     let (measurement, rest) = name(line, &[',', ' ']);
     let mut series = Series { measurement, tags: BTreeMap::new() };
     let mut rest = rest;

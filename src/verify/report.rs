@@ -117,6 +117,18 @@ impl Tally {
         *self.hours.entry((entity, hour)).or_default() += counts;
     }
 
+    #[must_use]
+    pub fn total(&self) -> Counts {
+        let mut total = Counts::default();
+        self.hours.values().for_each(|counts| total += *counts);
+        total
+    }
+
+    /// Entities with points that Home Assistant does not know.
+    pub fn with_extra(&self) -> impl Iterator<Item = usize> {
+        self.hours.iter().filter(|(_, counts)| counts.extra > 0).map(|((entity, _), _)| *entity)
+    }
+
     pub fn into_hours(self) -> impl Iterator<Item = ((usize, i64), Counts)> {
         self.hours.into_iter()
     }
