@@ -158,8 +158,9 @@ mod tests {
 
     use clap::{CommandFactory, Parser};
 
-    use super::{Cli, Command, Demo, Preview, Replay, StateSource};
+    use super::{Cli, Command, Demo, Preview, Replay, StateSource, Verify};
     use crate::model::entity::EntityId;
+    use crate::model::time::Timestamp;
 
     fn check(line: &str, expected: &Command) {
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -181,6 +182,18 @@ mod tests {
         check("ha-ingestor run", &Command::Run);
         check("ha-ingestor check --options here.json", &Command::Check);
         check("ha-ingestor healthcheck", &Command::Healthcheck);
+        let verify = Verify {
+            from: Some(Timestamp::from_micros(86_400_000_000)),
+            to: Some(Timestamp::from_micros(0)),
+            entities: vec![EntityId::parse("a.b").unwrap()],
+            repair: true,
+            target: None,
+            all: false,
+            json: true,
+        };
+        let line = "ha-ingestor verify --from 1970-01-02 --to 1970-01-01T01:00:00+01:00 --entity a.b --repair --json";
+        check(line, &Command::Verify(verify));
+        assert!(refused("ha-ingestor verify --from soon").contains("a date such as 2026-02-14"));
         check("ha-ingestor demo", &Command::Demo(Demo { seconds: None, events_per_second: 20, entities: 100 }));
         check(
             "ha-ingestor demo --seconds 5 --events-per-second 1000 --entities 7",

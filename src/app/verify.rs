@@ -9,9 +9,9 @@ use super::voice::Voice;
 use super::{Exit, coverage, places, rules};
 use crate::cli::Verify;
 use crate::config::settings::{NamedTarget, Settings};
+use crate::ingest::hass::ProbeError;
 use crate::ingest::hass::present::PresentError;
 use crate::ingest::hass::session::Ended;
-use crate::ingest::hass::ProbeError;
 use crate::model::time::Timestamp;
 use crate::runtime::clock;
 use crate::verify::report::{Counts, EntityReport, Report, TargetReport};
@@ -58,7 +58,8 @@ pub(super) async fn run(settings: &Settings, wishes: &Verify) -> anyhow::Result<
         repair: wishes.repair,
         now,
     };
-    let verified = verify::run(plan, &mut |progress| voice.progress(|| bar(&progress)), &CancellationToken::new()).await;
+    let verified =
+        verify::run(plan, &mut |progress| voice.progress(|| bar(&progress)), &CancellationToken::new()).await;
     let report = match verified {
         Ok(report) => report,
         Err(err) => {
@@ -137,8 +138,7 @@ fn tell_target(target: &TargetReport, all: bool, voice: &mut Voice) {
     if let Some(from) = &target.verifiable_from {
         voice.say(&format!("it keeps nothing from before {from}"));
     }
-    let shown: Vec<&EntityReport> =
-        target.entities.iter().filter(|entity| all || entity.total.differs()).collect();
+    let shown: Vec<&EntityReport> = target.entities.iter().filter(|entity| all || entity.total.differs()).collect();
     if !shown.is_empty() {
         let width = shown.iter().map(|entity| entity.entity.len()).max().unwrap_or_default().max("entity".len());
         voice.say(&format!(
@@ -146,7 +146,13 @@ fn tell_target(target: &TargetReport, all: bool, voice: &mut Voice) {
             "entity", "known", "present", "missing", "extra", "differing"
         ));
         for entity in shown {
-            voice.say(&format!("  {:width$}  {}  {}{}", entity.entity, row(&entity.total), hours(entity), exactness(entity)));
+            voice.say(&format!(
+                "  {:width$}  {}  {}{}",
+                entity.entity,
+                row(&entity.total),
+                hours(entity),
+                exactness(entity)
+            ));
         }
         voice.say(&format!("  {:width$}  {}", "all", row(&target.total)));
     }

@@ -93,7 +93,8 @@ impl Coverage {
 impl Day {
     fn figure(self) -> Value {
         #[expect(clippy::cast_precision_loss, reason = "a share of counts far below 2^53")]
-        let ratio = if self.known == 0 { 1.0 } else { (self.known - self.missing.min(self.known)) as f64 / self.known as f64 };
+        let ratio =
+            if self.known == 0 { 1.0 } else { (self.known - self.missing.min(self.known)) as f64 / self.known as f64 };
         json!({"known": self.known, "missing": self.missing, "ratio": ratio})
     }
 }
@@ -113,7 +114,8 @@ mod tests {
             hour: format!("{hour}:00:00.000000Z"),
             counts: Counts { known: *known, missing: *missing, ..Counts::default() },
         });
-        let entity = EntityReport { entity: "a.b".into(), exact: true, total: Counts::default(), hours: hours.collect() };
+        let entity =
+            EntityReport { entity: "a.b".into(), exact: true, total: Counts::default(), hours: hours.collect() };
         Report {
             from: String::new(),
             until: String::new(),
@@ -136,7 +138,8 @@ mod tests {
     fn days_add_up_and_the_later_run_counts_if_it_knew_as_much() {
         let now = Timestamp::from_rfc3339("2026-11-24T00:00:00Z").unwrap();
         let mut coverage = Coverage::default();
-        let hours = [("2026-11-22T01", 4, 1), ("2026-11-22T02", 6, 0), ("2026-11-23T00", 10, 2), ("2025-01-01T00", 1, 1)];
+        let hours =
+            [("2026-11-22T01", 4, 1), ("2026-11-22T02", 6, 0), ("2026-11-23T00", 10, 2), ("2025-01-01T00", 1, 1)];
         coverage.merge(&report(&hours), now);
         coverage.merge(&report(&[("2026-11-23T00", 10, 0), ("2026-11-22T01", 4, 0)]), now);
         let again = Coverage::from_json(&coverage.to_json()).unwrap();

@@ -23,8 +23,8 @@ use self::step::{Asked, Step};
 use self::watched::Roster;
 use crate::config::settings::{Delivery, HomeAssistant, NamedTarget};
 use crate::deliver::carrier::Carrier;
-use crate::influx::query::{Found, Question, ReadError, Reader};
 use crate::influx::OpenError;
+use crate::influx::query::{Found, Question, ReadError, Reader};
 use crate::ingest::hass::ProbeError;
 use crate::ingest::hass::present::{Present, PresentError};
 use crate::ingest::hass::protocol::parse_state;
@@ -164,7 +164,10 @@ pub async fn run(
             }
             Err(AskError::TooLarge) => {
                 if let Some(lost) = windows.too_large() {
-                    notes.push(format!("the history of {} from {} on is too large to read", lost.entities[0], lost.from));
+                    notes.push(format!(
+                        "the history of {} from {} on is too large to read",
+                        lost.entities[0], lost.from
+                    ));
                 }
                 recorder = Recorder::connect(plan.home).await?;
             }
@@ -313,7 +316,8 @@ impl Walk {
     /// Nothing older comes any more; at the end nothing at all.
     fn release(&mut self, reached: Timestamp, is_end: bool) {
         let Self { roster, shaper, step, asked, owners, optional, .. } = self;
-        let mut each = |fate: Fate<'_>, change: &StateChange| expect(fate, change, roster, step, asked, owners, optional);
+        let mut each =
+            |fate: Fate<'_>, change: &StateChange| expect(fate, change, roster, step, asked, owners, optional);
         shaper.release(reached, &mut each);
         if is_end {
             shaper.finish(&mut each);
@@ -359,9 +363,8 @@ impl<'a> Side<'a> {
         reader.connect().await.map_err(read)?;
         reader.settle().await;
         let retention = reader.retention().await.map_err(read)?;
-        let kept_from = retention.map(|kept| {
-            plan.now.as_nanos().saturating_sub(i64::try_from(kept.as_nanos()).unwrap_or(i64::MAX))
-        });
+        let kept_from = retention
+            .map(|kept| plan.now.as_nanos().saturating_sub(i64::try_from(kept.as_nanos()).unwrap_or(i64::MAX)));
         let carrier = if plan.repair { Some(Carrier::open(&target.place, plan.delivery).map_err(open)?) } else { None };
         let kept_from = kept_from.filter(|kept| *kept > plan.from.as_nanos());
         Ok(Self { target, reader, carrier, kept_from, tally: Tally::default(), repaired: 0, not_kept: 0 })

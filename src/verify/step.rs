@@ -72,7 +72,9 @@ impl Step {
         std::iter::from_fn(move || {
             let mut batch = Batch::default();
             while let Some(point) = rest.peek() {
-                if !batch.is_empty() && (batch.len() >= most_points || batch.bytes().len() + point.line.len() > most_bytes) {
+                if !batch.is_empty()
+                    && (batch.len() >= most_points || batch.bytes().len() + point.line.len() > most_bytes)
+                {
                     break;
                 }
                 let time = Timestamp::from_micros(point.nanos.div_euclid(1_000));

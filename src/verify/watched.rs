@@ -92,9 +92,10 @@ impl Roster {
         let present = watched.present.as_ref();
         watched.has_present_row |= present.is_some_and(|present| present.last_updated == row.last_updated);
         let is_same_state = row.last_changed != row.last_updated;
-        let is_repeated = watched.last.as_ref().is_some_and(|(state, attributes)| {
-            *state == row.state && *attributes == row.attributes
-        });
+        let is_repeated = watched
+            .last
+            .as_ref()
+            .is_some_and(|(state, attributes)| *state == row.state && *attributes == row.attributes);
         // Restored at a start of Home Assistant: nothing is new but the time.
         let looks_restored = self.skip_restored && !is_same_state && is_repeated;
         // What it was before the period is not known here, but it was the same.

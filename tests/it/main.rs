@@ -26,6 +26,7 @@ mod points;
 mod registries;
 mod sources;
 mod units;
+mod verify;
 
 #[path = "../support"]
 mod support {

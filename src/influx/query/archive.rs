@@ -19,7 +19,8 @@ pub(super) async fn find(folder: PathBuf, asked: &Question<'_>) -> Result<Found,
         let mut found = Found::new();
         for day in days {
             let path = folder.join(format!("{day}.lp.gz"));
-            add(&path, &matches, &mut found).map_err(|err| ReadError(format!("cannot read {}: {err}", path.display())))?;
+            add(&path, &matches, &mut found)
+                .map_err(|err| ReadError(format!("cannot read {}: {err}", path.display())))?;
         }
         Ok(found)
     });

@@ -172,7 +172,12 @@ impl ServerReader {
         Ok(())
     }
 
-    async fn find_v1(&self, fields: &[&(String, String)], asked: &Question<'_>, found: &mut Found) -> Result<(), ReadError> {
+    async fn find_v1(
+        &self,
+        fields: &[&(String, String)],
+        asked: &Question<'_>,
+        found: &mut Found,
+    ) -> Result<(), ReadError> {
         let statements = v1::statements(fields, self.settings.retention_policy.as_deref(), asked.from, asked.until);
         self.query_v1(&statements, &mut |line| v1::read(line, found)).await
     }
@@ -191,16 +196,27 @@ impl ServerReader {
         self.ask(Dialect::V1, request, each).await
     }
 
-    async fn find_v2(&self, fields: &[&(String, String)], asked: &Question<'_>, found: &mut Found) -> Result<(), ReadError> {
+    async fn find_v2(
+        &self,
+        fields: &[&(String, String)],
+        asked: &Question<'_>,
+        found: &mut Found,
+    ) -> Result<(), ReadError> {
         let bucket = if self.settings.bucket.is_empty() { &self.settings.database } else { &self.settings.bucket };
         let body = v2::body(bucket, fields, asked.from, asked.until);
-        let organization: Vec<(&str, &str)> = self.settings.organization.iter().map(|name| ("org", name.as_str())).collect();
+        let organization: Vec<(&str, &str)> =
+            self.settings.organization.iter().map(|name| ("org", name.as_str())).collect();
         let request = self.request(Kind::V2, Method::POST, "api/v2/query", &organization, body, JSON)?;
         let mut table = v2::Table::default();
         self.ask(Dialect::V2, request, &mut |line| table.read(line, found)).await
     }
 
-    async fn find_v3(&self, fields: &[&(String, String)], asked: &Question<'_>, found: &mut Found) -> Result<(), ReadError> {
+    async fn find_v3(
+        &self,
+        fields: &[&(String, String)],
+        asked: &Question<'_>,
+        found: &mut Found,
+    ) -> Result<(), ReadError> {
         let mut columns = v3::Columns::default();
         let names: BTreeSet<&str> = fields.iter().map(|(measurement, _)| measurement.as_str()).collect();
         self.query_v3(v3::columns(&names), &mut |line| columns.read(line)).await?;
@@ -238,14 +254,18 @@ impl ServerReader {
             Ok(Answered { status, body, .. }) => {
                 let words = Reply { dialect, status, retry_after: None, body }.words();
                 let advice = match status {
-                    401 | 403 => ": the credentials may not read: check influxdb.token, influxdb.username and \
-                                  influxdb.password",
+                    401 | 403 => {
+                        ": the credentials may not read: check influxdb.token, influxdb.username and \
+                                  influxdb.password"
+                    }
                     _ => "",
                 };
                 Err(ReadError(format!("the server answers a question with {status}: {words}{advice}")))
             }
             Err(Interrupted::Failed(failure)) => Err(ReadError(why_not(&self.server.no_answer(failure)))),
-            Err(Interrupted::Unreadable(words)) => Err(ReadError(format!("the server's answer cannot be read: {words}"))),
+            Err(Interrupted::Unreadable(words)) => {
+                Err(ReadError(format!("the server's answer cannot be read: {words}")))
+            }
         }
     }
 

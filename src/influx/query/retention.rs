@@ -37,7 +37,8 @@ pub(super) fn read(line: &[u8], wanted: Option<&str>, kept: &mut Option<Duration
         }
         for policies in result.series {
             let place = |name: &str| policies.columns.iter().position(|column| column == name);
-            let (Some(name), Some(duration), Some(default)) = (place("name"), place("duration"), place("default")) else {
+            let (Some(name), Some(duration), Some(default)) = (place("name"), place("duration"), place("default"))
+            else {
                 continue;
             };
             for row in policies.values {

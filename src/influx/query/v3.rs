@@ -104,7 +104,9 @@ mod tests {
     fn tags_are_told_from_fields_and_names_are_what_they_are() {
         assert!(columns(&["it's"].into()).ends_with("table_name IN ('it''s')"));
         let mut known = Columns::default();
-        for (name, kind) in [("time", "Timestamp(Nanosecond, None)"), ("a\"b", "Dictionary(Int32, Utf8)"), ("value", "Float64")] {
+        for (name, kind) in
+            [("time", "Timestamp(Nanosecond, None)"), ("a\"b", "Dictionary(Int32, Utf8)"), ("value", "Float64")]
+        {
             let row = serde_json::json!({"table_name": "m", "column_name": name, "data_type": kind});
             known.read(row.to_string().as_bytes()).unwrap();
         }

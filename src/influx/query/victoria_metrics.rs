@@ -78,7 +78,11 @@ mod tests {
 
     #[test]
     fn a_series_is_found_by_the_name_that_it_has_there() {
-        let fields = [("a\"b".to_owned(), "value".to_owned()), ("x".to_owned(), "y_z".to_owned()), ("x_y".to_owned(), "z".to_owned())];
+        let fields = [
+            ("a\"b".to_owned(), "value".to_owned()),
+            ("x".to_owned(), "y_z".to_owned()),
+            ("x_y".to_owned(), "z".to_owned()),
+        ];
         let names = Names::of(&fields.iter().collect::<Vec<_>>());
         let asked = names.question(Timestamp::from_micros(1_999), Timestamp::from_micros(3_000));
         let pairs: Vec<_> = url::form_urlencoded::parse(asked.as_bytes()).collect();
@@ -87,8 +91,13 @@ mod tests {
 
         let mut found = Found::new();
         let read = |line: &str, found: &mut Found| names.read(line.as_bytes(), "home", found);
-        read(r#"{"metric":{"__name__":"a\"b_value","db":"home","t":"1"},"values":[1,2],"timestamps":[1,2]}"#, &mut found).unwrap();
-        read(r#"{"metric":{"__name__":"a\"b_value","db":"other","t":"1"},"values":[1],"timestamps":[9]}"#, &mut found).unwrap();
+        read(
+            r#"{"metric":{"__name__":"a\"b_value","db":"home","t":"1"},"values":[1,2],"timestamps":[1,2]}"#,
+            &mut found,
+        )
+        .unwrap();
+        read(r#"{"metric":{"__name__":"a\"b_value","db":"other","t":"1"},"values":[1],"timestamps":[9]}"#, &mut found)
+            .unwrap();
         let (series, times) = found.iter().next().unwrap();
         assert_eq!((&*series.measurement, series.tags.len(), &times[..]), ("a\"b", 1, &[1_000_000, 2_000_000][..]));
         read(r#"{"metric":{"__name__":"x_y_z"},"values":[1],"timestamps":[1]}"#, &mut found).unwrap();
