@@ -310,14 +310,14 @@ impl Walk {
 
     fn shape(&mut self, change: StateChange) {
         let Self { roster, shaper, step, asked, owners, optional, .. } = self;
-        shaper.take(change, &mut |fate, change| expect(fate, change, roster, step, asked, owners, optional));
+        shaper.take(change, &mut |fate, change| expect(&fate, change, roster, step, asked, owners, optional));
     }
 
     /// Nothing older comes any more; at the end nothing at all.
     fn release(&mut self, reached: Timestamp, is_end: bool) {
         let Self { roster, shaper, step, asked, owners, optional, .. } = self;
         let mut each =
-            |fate: Fate<'_>, change: &StateChange| expect(fate, change, roster, step, asked, owners, optional);
+            |fate: Fate<'_>, change: &StateChange| expect(&fate, change, roster, step, asked, owners, optional);
         shaper.release(reached, &mut each);
         if is_end {
             shaper.finish(&mut each);
@@ -338,7 +338,7 @@ impl Walk {
 }
 
 fn expect(
-    fate: Fate<'_>,
+    fate: &Fate<'_>,
     change: &StateChange,
     roster: &Roster,
     step: &mut Step,
@@ -473,11 +473,11 @@ impl<'a> Side<'a> {
         let mut written = 0;
         for batch in walk.step.batches(missing, points, bytes) {
             let count = batch.len();
-            let carried = carrier.carry(batch, &mut |_| {}).await;
-            if let Some(words) = carried.gave_up {
+            let outcome = carrier.carry(batch, &mut |_| {}).await;
+            if let Some(words) = outcome.gave_up {
                 return Err(VerifyError::Repair { name: self.target.name.clone(), words });
             }
-            written += count - carried.refused.len().min(count);
+            written += count - outcome.refused.len().min(count);
         }
         Ok(written)
     }

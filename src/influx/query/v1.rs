@@ -1,4 +1,4 @@
-//! InfluxQL, and the pieces in which InfluxDB 1 answers.
+//! `InfluxQL`, and the pieces in which InfluxDB 1 answers.
 
 use std::collections::BTreeMap;
 use std::fmt;

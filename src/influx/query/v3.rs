@@ -20,9 +20,12 @@ pub(super) struct Columns(BTreeMap<String, BTreeMap<String, bool>>);
 
 #[derive(Deserialize)]
 struct Column {
-    table_name: String,
-    column_name: String,
-    data_type: String,
+    #[serde(rename = "table_name")]
+    table: String,
+    #[serde(rename = "column_name")]
+    name: String,
+    #[serde(rename = "data_type")]
+    kind: String,
 }
 
 pub(super) fn columns(measurements: &BTreeSet<&str>) -> String {
@@ -40,8 +43,8 @@ impl Columns {
             return Ok(());
         }
         let column: Column = serde_json::from_slice(line).map_err(|err| err.to_string())?;
-        let is_tag = column.data_type.starts_with("Dictionary");
-        self.0.entry(column.table_name).or_default().insert(column.column_name, is_tag);
+        let is_tag = column.kind.starts_with("Dictionary");
+        self.0.entry(column.table).or_default().insert(column.name, is_tag);
         Ok(())
     }
 
