@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::place::Flags;
 use crate::model::entity::EntityId;
+use crate::model::time::Timestamp;
 
 /// Writes everything a Home Assistant home does into InfluxDB, and keeps the books on it
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -21,7 +22,7 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all is well, 69 something needed cannot be reached or does not \
+const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 verify found that something is missing, 69 something needed cannot be reached or does not \
                           take what it is given, 70 a fault of this program, \
                           78 something is wrong with the options.";
 
@@ -41,6 +42,11 @@ pub enum Command {
     /// What was stored leaves the dead letters; what is refused again stays. It may be done while the service runs, and be
     /// interrupted and begun again: a line that is written twice is one point.
     Replay(Replay),
+    /// Show that the database has everything that Home Assistant knows
+    ///
+    /// It reads Home Assistant's history and the points of the database, and compares them. It may be done while the service
+    /// runs, and be interrupted.
+    Verify(Verify),
     /// Ask the running service whether it is alive (for the health check of a container)
     Healthcheck,
 }
@@ -94,6 +100,44 @@ pub struct Replay {
     pub dry_run: bool,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Verify {
+    /// Begin here: a time such as 2026-02-14T18:30:00Z, or a date (in UTC) [default: a day before the end]
+    #[arg(long, value_name = "T", value_parser = moment)]
+    pub from: Option<Timestamp>,
+
+    /// End before this [default: a minute ago]
+    #[arg(long, value_name = "T", value_parser = moment)]
+    pub to: Option<Timestamp>,
+
+    /// Only this entity; may be given several times
+    #[arg(long = "entity", value_name = "ID", value_parser = EntityId::parse)]
+    pub entities: Vec<EntityId>,
+
+    /// Write what is missing, and compare again
+    #[arg(long)]
+    pub repair: bool,
+
+    /// Only this target [default: all of them]
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+
+    /// Also name entities without a difference
+    #[arg(long)]
+    pub all: bool,
+
+    /// Print everything that was found out as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A time with an offset, or the beginning of a day in UTC.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    Timestamp::from_rfc3339(text)
+        .or_else(|| Timestamp::from_rfc3339(&format!("{text}T00:00:00Z")))
+        .ok_or_else(|| "give a time such as 2026-02-14T18:30:00Z, or a date such as 2026-02-14".to_owned())
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateSource {
     StandardInput,
@@ -114,8 +158,9 @@ mod tests {
 
     use clap::{CommandFactory, Parser};
 
-    use super::{Cli, Command, Demo, Preview, Replay, StateSource};
+    use super::{Cli, Command, Demo, Preview, Replay, StateSource, Verify};
     use crate::model::entity::EntityId;
+    use crate::model::time::Timestamp;
 
     fn check(line: &str, expected: &Command) {
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -137,6 +182,18 @@ mod tests {
         check("ha-ingestor run", &Command::Run);
         check("ha-ingestor check --options here.json", &Command::Check);
         check("ha-ingestor healthcheck", &Command::Healthcheck);
+        let verify = Verify {
+            from: Some(Timestamp::from_micros(86_400_000_000)),
+            to: Some(Timestamp::from_micros(0)),
+            entities: vec![EntityId::parse("a.b").unwrap()],
+            repair: true,
+            target: None,
+            all: false,
+            json: true,
+        };
+        let line = "ha-ingestor verify --from 1970-01-02 --to 1970-01-01T01:00:00+01:00 --entity a.b --repair --json";
+        check(line, &Command::Verify(verify));
+        assert!(refused("ha-ingestor verify --from soon").contains("a date such as 2026-02-14"));
         check("ha-ingestor demo", &Command::Demo(Demo { seconds: None, events_per_second: 20, entities: 100 }));
         check(
             "ha-ingestor demo --seconds 5 --events-per-second 1000 --entities 7",

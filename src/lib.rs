@@ -81,4 +81,5 @@ pub mod runtime;
 pub mod spool;
 pub mod status;
 pub mod supervisor;
+pub mod verify;
 pub mod web;

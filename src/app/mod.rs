@@ -1,6 +1,7 @@
 //! The one place that knows everyone: commands become settings, settings become parts.
 
 mod check;
+mod coverage;
 mod demo;
 mod greeting;
 mod healthcheck;
@@ -11,6 +12,7 @@ mod refused_events;
 mod replay;
 mod rules;
 mod service;
+mod verify;
 mod voice;
 
 use std::ffi::OsString;
@@ -40,6 +42,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {
     Done = 0,
+    /// `verify`: something is missing.
+    Incomplete = 1,
     /// Something needed cannot be reached, or does not take what it is given.
     Unavailable = 69,
     /// A fault of this program.
@@ -91,6 +95,10 @@ fn obey(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Replay(wishes) => {
             let settings = config::load(&cli.flags, environment)?;
             on_runtime(replay::run(&settings, &wishes))
+        }
+        Command::Verify(wishes) => {
+            let settings = config::load(&cli.flags, environment)?;
+            on_runtime(verify::run(&settings, &wishes))
         }
         Command::Healthcheck => Ok(healthcheck::run(&config::load_place(&cli.flags, environment)?)),
     }

@@ -14,6 +14,8 @@ use serde::Deserialize;
 use super::Dialect;
 use super::http::Answered;
 
+pub(super) const VICTORIA_METRICS: &str = "VictoriaMetrics";
+
 /// A server that is known by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
@@ -34,7 +36,7 @@ pub(super) enum Decision {
 /// By the answer to `GET /ping`. `None`: it did not settle it, ask for `/health`.
 pub(super) fn by_ping(ping: &Answered) -> Option<Decision> {
     if ping.headers.contains_key("x-server-hostname") {
-        return Some(is(Dialect::V1, "VictoriaMetrics"));
+        return Some(is(Dialect::V1, VICTORIA_METRICS));
     }
     let build = text(&ping.headers, "x-influxdb-build").unwrap_or_default();
     if build.to_ascii_lowercase().contains("cloud") {

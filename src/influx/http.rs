@@ -26,6 +26,9 @@ use super::{Fault, OpenError};
 /// What is read of an answer. The longest that says something are lists of refused lines.
 const BODY_BYTES: usize = 64 * 1024;
 
+/// The longest line of an answer that is read line by line.
+const LINE_BYTES: usize = 16 * 1024 * 1024;
+
 /// Shorter than any server's or proxy's own: a connection that both sides think of differently costs a failed write.
 /// Apache and Node close theirs after 5 seconds.
 const IDLE: Duration = Duration::from_secs(4);
@@ -49,6 +52,20 @@ pub(super) struct Answered {
 pub(super) enum Failure {
     CutOffWhileSending,
     Nothing { fault: Fault, words: String },
+}
+
+/// Why an answer was not read to its end.
+#[derive(Debug)]
+pub(super) enum Interrupted {
+    Failed(Failure),
+    /// A line is not what was expected.
+    Unreadable(String),
+}
+
+impl From<Failure> for Interrupted {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 impl Client {
@@ -78,6 +95,49 @@ impl Client {
                 words: format!("no full answer within {} s", self.deadline.as_secs_f32()),
             }),
         }
+    }
+
+    /// Hands the answer on line by line, as it comes; of an answer that is no success the beginning is returned. The
+    /// deadline is for each piece of it.
+    pub(super) async fn lines(
+        &self,
+        request: Request<Full<Bytes>>,
+        each: &mut (dyn FnMut(&[u8]) -> Result<(), String> + Send),
+    ) -> Result<Answered, Interrupted> {
+        let response = self.in_time(self.inner.request(request)).await?.map_err(|err| failure(&err, 0))?;
+        if !response.status().is_success() {
+            return Ok(self.in_time(read(response)).await?.map_err(|err| failure(&err, 0))?);
+        }
+        let (head, mut incoming) = response.into_parts();
+        let mut begun = Vec::new();
+        while let Some(frame) = self.in_time(incoming.frame()).await? {
+            let frame = frame.map_err(|err| failure(&err, 0))?;
+            let Some(bytes) = frame.data_ref() else { continue };
+            let Some(last) = bytes.iter().rposition(|byte| *byte == b'\n') else {
+                begun.extend_from_slice(bytes);
+                if begun.len() > LINE_BYTES {
+                    return Err(Interrupted::Unreadable(format!("a line has more than {LINE_BYTES} bytes")));
+                }
+                continue;
+            };
+            begun.extend_from_slice(&bytes[..last]);
+            for line in begun.split(|byte| *byte == b'\n') {
+                each(line).map_err(Interrupted::Unreadable)?;
+            }
+            begun.clear();
+            begun.extend_from_slice(&bytes[last + 1..]);
+        }
+        if !begun.is_empty() {
+            each(&begun).map_err(Interrupted::Unreadable)?;
+        }
+        Ok(Answered { status: head.status.as_u16(), headers: head.headers, body: Vec::new() })
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::time::timeout(self.deadline, work).await.map_err(|_| Failure::Nothing {
+            fault: Fault::TimedOut,
+            words: format!("nothing came for {} s", self.deadline.as_secs_f32()),
+        })
     }
 }
 

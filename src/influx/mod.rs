@@ -9,6 +9,7 @@ mod detect;
 pub mod file;
 mod http;
 pub mod probe;
+pub mod query;
 pub mod reply;
 mod request;
 mod server;

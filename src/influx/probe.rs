@@ -101,7 +101,7 @@ fn admitted(reply: &Reply, options: &settings::Server) -> Finding {
     }
 }
 
-fn why_not(answer: &Answer) -> String {
+pub(super) fn why_not(answer: &Answer) -> String {
     match answer {
         Answer::Nothing { words, .. } | Answer::NotRecognised(words) | Answer::Disk { words, .. } => words.clone(),
         Answer::Reply(reply) => format!("the server answers {}: {}", reply.status, reply.words()),

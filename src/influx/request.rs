@@ -10,7 +10,7 @@ use crate::config::settings::Server;
 
 use super::{Dialect, OpenError};
 
-const OUR_NAME: &str = concat!("ha-ingestor/", env!("CARGO_PKG_VERSION"));
+pub(super) const OUR_NAME: &str = concat!("ha-ingestor/", env!("CARGO_PKG_VERSION"));
 
 /// Everything about requests to one server that does not change from one to the next.
 pub(super) struct Requests {
@@ -90,7 +90,7 @@ impl Endpoint {
 }
 
 /// The path comes after that of the URL, which is a proxy's prefix.
-fn address(base: &Url, path: &str, query: &[(&str, &str)]) -> Result<Uri, OpenError> {
+pub(super) fn address(base: &Url, path: &str, query: &[(&str, &str)]) -> Result<Uri, OpenError> {
     let mut url = base.clone();
     url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
     url.set_query(None);
@@ -103,22 +103,22 @@ fn address(base: &Url, path: &str, query: &[(&str, &str)]) -> Result<Uri, OpenEr
     url.as_str().parse().map_err(|_| OpenError::BadAddress)
 }
 
-fn token(scheme: &str, server: &Server) -> Option<String> {
+pub(super) fn token(scheme: &str, server: &Server) -> Option<String> {
     (!server.token.is_empty()).then(|| format!("{scheme} {}", server.token.expose()))
 }
 
-fn basic(server: &Server) -> Option<String> {
+pub(super) fn basic(server: &Server) -> Option<String> {
     let username = server.username.as_ref()?;
     Some(format!("Basic {}", base64(format!("{username}:{}", server.password.expose()).as_bytes())))
 }
 
 /// How the version 2 API takes a name and a password of version 1.
-fn version_1_token(server: &Server) -> Option<String> {
+pub(super) fn version_1_token(server: &Server) -> Option<String> {
     let username = server.username.as_ref()?;
     Some(format!("Token {username}:{}", server.password.expose()))
 }
 
-fn header(text: Option<String>) -> Result<Option<HeaderValue>, OpenError> {
+pub(super) fn header(text: Option<String>) -> Result<Option<HeaderValue>, OpenError> {
     let Some(text) = text else { return Ok(None) };
     let mut value = HeaderValue::try_from(text).map_err(|_| OpenError::BadCredential("token or password"))?;
     value.set_sensitive(true);

@@ -89,6 +89,19 @@ impl Server {
         }
     }
 
+    /// What is there, whatever the options call it, and whether it is VictoriaMetrics: that one is read in another way.
+    pub(super) async fn identify(&mut self) -> Result<(Dialect, bool), Answer> {
+        match (self.ask().await, self.fixed) {
+            (Ok(known), fixed) => {
+                let found = (fixed.unwrap_or(known.dialect), known.name == detect::VICTORIA_METRICS);
+                self.known = Some(known);
+                Ok(found)
+            }
+            (Err(Answer::NotRecognised(_)), Some(dialect)) => Ok((dialect, false)),
+            (Err(answer), _) => Err(answer),
+        }
+    }
+
     /// A write of nothing: whether a write would be let in.
     pub(super) async fn write_nothing(&self, dialect: Dialect) -> Result<Reply, Answer> {
         let request = self.requests.write(dialect, Bytes::new(), false);
@@ -121,7 +134,7 @@ impl Server {
         }
     }
 
-    fn no_answer(&self, failure: Failure) -> Answer {
+    pub(super) fn no_answer(&self, failure: Failure) -> Answer {
         match failure {
             Failure::CutOffWhileSending => Answer::CutOffWhileSending,
             Failure::Nothing { fault, words } => Answer::Nothing { fault, words: fault.words(&self.place, &words) },

@@ -28,6 +28,7 @@ mod recorder;
 mod registries;
 mod sources;
 mod units;
+mod verify;
 
 #[path = "../support"]
 mod support {
