@@ -39,7 +39,7 @@ impl Progress {
     /// only if records were lost, or the source's clock went back.
     pub(super) fn watermark(&self) -> Option<Timestamp> {
         let reached = self.reached?;
-        [self.torn, self.mending].into_iter().flatten().fold(Some(reached), |least, time| least.min(Some(time)))
+        Some(self.torn().map_or(reached, |torn| torn.min(reached)))
     }
 
     pub(super) fn reached(&self) -> Option<Timestamp> {
@@ -146,13 +146,14 @@ mod tests {
     #[test]
     fn too_many_steps_become_one_that_is_reached_later() {
         let mut progress = Progress::default();
-        for id in 1..=MOST_STEPS as u64 + 5 {
-            progress.told(id, at(i64::try_from(id).unwrap()));
+        let most = i64::try_from(MOST_STEPS).unwrap();
+        for id in 1..=most + 5 {
+            progress.told(id.unsigned_abs(), at(id));
         }
         assert_eq!(progress.steps.len(), MOST_STEPS);
-        progress.advance(MOST_STEPS as u64);
-        assert_eq!(progress.watermark(), Some(at(MOST_STEPS as i64 - 1)));
-        progress.advance(MOST_STEPS as u64 + 5);
-        assert_eq!(progress.watermark(), Some(at(MOST_STEPS as i64 + 5)));
+        progress.advance(most.unsigned_abs());
+        assert_eq!(progress.watermark(), Some(at(most - 1)));
+        progress.advance(most.unsigned_abs() + 5);
+        assert_eq!(progress.watermark(), Some(at(most + 5)));
     }
 }

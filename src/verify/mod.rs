@@ -151,7 +151,7 @@ pub async fn run(
 
     let mut windows = Windows::new(&ids, plan.from, plan.until);
     let mut begun = plan.from;
-    while let Some(window) = windows.next().cloned() {
+    while let Some(window) = windows.next_window().cloned() {
         if stop.is_cancelled() {
             return Err(VerifyError::Stopped);
         }

@@ -116,7 +116,7 @@ async fn everything(recorder: &mut Recorder, rows: &[Row]) -> Told {
     let [first, last] = [rows.first(), rows.last()].map(|row| row.unwrap().updated);
     let mut windows = Windows::new(&entities, Timestamp::from_micros(first), Timestamp::from_micros(last + 1));
     let mut told = Told::new();
-    while let Some(window) = windows.next().cloned() {
+    while let Some(window) = windows.next_window().cloned() {
         let answer = recorder.rows(&window).await.unwrap();
         assert_eq!(answer.unreadable, 0);
         windows.answered(answer.bytes);

@@ -131,7 +131,7 @@ impl Closer {
                     news = self.parts.news.recv() => news,
                     () = sleep(self.pauses.torn) => {
                         if let Some(torn) = self.torn() {
-                            next = self.close(torn).await;
+                            next = self.close(Some(torn), true).await;
                         }
                         continue;
                     }
@@ -143,7 +143,7 @@ impl Closer {
                 Some(News::Live(presence)) => {
                     let from = self.watermark();
                     self.session = Some(presence);
-                    next = self.close(from).await;
+                    next = self.close(from, false).await;
                 }
             }
         }
@@ -162,20 +162,20 @@ impl Closer {
     }
 
     /// From when on records were lost that a target would take now.
-    fn torn(&self) -> Option<Option<Timestamp>> {
-        let session = self.session.as_ref().filter(|session| !session.over.is_cancelled())?;
-        let _goes_on = session;
+    fn torn(&self) -> Option<Timestamp> {
+        if self.session.as_ref().is_none_or(|session| session.over.is_cancelled()) {
+            return None;
+        }
         let takes = |target: &&Arc<crate::status::target::TargetBoard>| {
             target.backlog.records.get() == 0 && target.link.state() == LinkState::Connected
         };
-        let torn = self.parts.board.targets.iter().filter(takes).filter_map(|target| target.backlog.torn.get()).min();
-        torn.map(Some)
+        self.parts.board.targets.iter().filter(takes).filter_map(|target| target.backlog.torn.get()).min()
     }
 
     /// Closes what is open from `from` on, as long as the session goes on. Returns what was told meanwhile and is to be done
-    /// next.
-    async fn close(&mut self, from: Option<Timestamp>) -> Option<News> {
-        let Some(session) = self.session.clone() else { return None };
+    /// next. `is_torn`: records of the session itself were lost.
+    async fn close(&mut self, from: Option<Timestamp>, is_torn: bool) -> Option<News> {
+        let session = self.session.clone()?;
         let Some(from) = from.filter(|_| self.parts.history.close_gaps) else {
             // Nothing was written before, or nobody wants it: from here on everything is known.
             let closed = Past::Closed { session: session.number, from: session.newest, until: session.newest };
@@ -190,6 +190,7 @@ impl Closer {
                 parts: &self.parts,
                 known: self.known.all().collect(),
                 session: &session,
+                is_torn,
                 pauses: self.pauses,
                 restored: if self.parts.history.skip_restored {
                     Restored::after(session.home_began, Arc::clone(&session.restored))
@@ -206,8 +207,7 @@ impl Closer {
                 }
             };
             let open = match outcome {
-                Ok(()) => return None,
-                Err(Open::NoPipeline) => return None,
+                Ok(()) | Err(Open::NoPipeline) => return None,
                 Err(open) => open,
             };
             if !std::mem::replace(&mut told, true) {
@@ -231,6 +231,7 @@ struct Attempt<'a> {
     parts: &'a Parts,
     known: Vec<EntityId>,
     session: &'a Presence,
+    is_torn: bool,
     pauses: Pauses,
     restored: Restored,
 }
@@ -245,6 +246,9 @@ impl Attempt<'_> {
             (&self.session.id, gap.until.as_micros().saturating_sub(gap.from.as_micros()) / 1_000_000);
         info!(session, "closing a gap of {seconds} s from Home Assistant's history");
         let present = self.present(&mut recorder).await?;
+        if self.is_torn {
+            gap.until = present.values().map(|state| state.last_updated).max().unwrap_or(gap.until);
+        }
         let states = present.iter().map(|(entity, state)| (entity, state.last_updated));
         let mut evidence = Evidence::of(*gap, states);
         let entities = self.scope(&present);
@@ -270,7 +274,7 @@ impl Attempt<'_> {
                 self.tell(NotClosed { entity, from: gap.from, until: since, why: "not recorded" });
             }
         }
-        let closed = Past::Closed { session: self.session.number, from: gap.from, until: gap.until };
+        let closed = Past::Closed { session: self.session.number, from: gap.from, until: self.session.newest };
         self.parts.past.send(closed).await.map_err(|_| Open::NoPipeline)?;
         let rows = board.closed().map_or(0, |gap| gap.rows);
         let took = began.elapsed().as_secs_f64();
@@ -369,7 +373,7 @@ impl Attempt<'_> {
         let tags = self.wishes().tags;
         let mut windows = Windows::new(entities, gap.from, gap.past_end());
         let mut cut_off = 0;
-        while let Some(window) = windows.next() {
+        while let Some(window) = windows.next_window() {
             self.live_first().await;
             let asked = Instant::now();
             let rows = match recorder.rows(window).await {

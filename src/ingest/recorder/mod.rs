@@ -21,6 +21,7 @@ use crate::config::settings::HomeAssistant;
 use crate::ingest::hass::ProbeError;
 use crate::ingest::hass::present::{self, Present, PresentError};
 use crate::ingest::hass::visit::{Answer, AskError, Visit};
+use crate::model::entity::EntityId;
 use crate::model::time::Timestamp;
 
 use self::rows::Rows;
@@ -127,7 +128,7 @@ impl Recorder {
 
 /// Home Assistant's defaults would leave out changes of attributes and make up a row at the start.
 fn question(window: &Window, with_state_at_start: bool) -> Value {
-    let entities: Vec<&str> = window.entities.iter().map(|entity| entity.as_str()).collect();
+    let entities: Vec<&str> = window.entities.iter().map(EntityId::as_str).collect();
     json!({
         "type": "history/history_during_period",
         "start_time": Timestamp::from_micros(window.from.as_micros() - MARGIN_MICROS).to_string(),

@@ -63,7 +63,7 @@ impl Windows {
     }
 
     /// The next question; the same until it is answered. `None`: everything was.
-    pub fn next(&mut self) -> Option<&Window> {
+    pub fn next_window(&mut self) -> Option<&Window> {
         if self.open.is_empty() {
             if self.reached >= self.until || self.groups.is_empty() {
                 self.reached = self.reached.max(self.until);
@@ -140,7 +140,7 @@ mod tests {
     fn walk(mut windows: Windows, bytes: impl Fn(i64) -> usize) -> Vec<i64> {
         let mut spans = Vec::new();
         let mut end = None;
-        while let Some(window) = windows.next().cloned() {
+        while let Some(window) = windows.next_window().cloned() {
             assert!(end.is_none_or(|end| end == window.from), "no gap and no overlap");
             end = Some(window.until);
             let span = (window.until.as_micros() - window.from.as_micros()) / 1_000_000;
@@ -156,7 +156,7 @@ mod tests {
         let quiet = walk(Windows::new(&entities(3), at(0), at(86_400)), |_| 2);
         assert_eq!(quiet, [600, 1200, 2400, 4800, 9600, 19_200, 38_400, 10_200]);
         let busy =
-            walk(Windows::new(&entities(3), at(0), at(1_200)), |span| GOOD_BYTES / 60 * span.unsigned_abs() as usize);
+            walk(Windows::new(&entities(3), at(0), at(1_200)), |span| GOOD_BYTES / 60 * usize::try_from(span).unwrap());
         assert_eq!(busy[..4], [600, 300, 150, 75]);
         assert!(busy[4..].iter().all(|span| *span <= 150), "{busy:?}");
     }
@@ -164,18 +164,18 @@ mod tests {
     #[test]
     fn time_goes_on_for_all_entities_together() {
         let mut windows = Windows::new(&entities(MOST_ENTITIES + 1), at(0), at(60));
-        assert_eq!(windows.next().unwrap().entities.len(), MOST_ENTITIES);
+        assert_eq!(windows.next_window().unwrap().entities.len(), MOST_ENTITIES);
         windows.answered(1);
-        assert_eq!((windows.next().unwrap().entities.len(), windows.reached()), (1, at(0)));
+        assert_eq!((windows.next_window().unwrap().entities.len(), windows.reached()), (1, at(0)));
         windows.answered(1);
-        assert_eq!(windows.next(), None);
+        assert_eq!(windows.next_window(), None);
         assert_eq!(windows.reached(), at(60));
     }
 
     #[test]
     fn nobody_to_ask_about_is_nothing_to_ask() {
         let mut windows = Windows::new(&[], at(0), at(60));
-        assert_eq!((windows.next().cloned(), windows.reached()), (None, at(60)));
+        assert_eq!((windows.next_window().cloned(), windows.reached()), (None, at(60)));
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
         let mut windows = Windows::new(&entities(2), at(0), at(4));
         let mut asked = Vec::new();
         let mut given_up = Vec::new();
-        while let Some(window) = windows.next().cloned() {
+        while let Some(window) = windows.next_window().cloned() {
             let heavy =
                 window.from <= at(2) && window.until > at(2) && window.entities.iter().any(|id| id.object_id() == "s1");
             asked.push((window.from, window.until));
