@@ -47,6 +47,10 @@ pub enum Command {
     /// It reads Home Assistant's history and the points of the database, and compares them. It may be done while the service
     /// runs, and be interrupted.
     Verify(Verify),
+    /// Bring in the past: Home Assistant's raw history, and before that its hourly statistics
+    ///
+    /// It may be done while the service runs. It can be interrupted at any moment: the same command goes on where it was.
+    Import(Import),
     /// Ask the running service whether it is alive (for the health check of a container)
     Healthcheck,
 }
@@ -98,6 +102,42 @@ pub struct Replay {
     /// Only tell what there is
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub struct Import {
+    /// Begin here: a time such as 2026-02-14T18:30:00Z, or a date (in UTC) [default: as far back as there is]
+    #[arg(long, value_name = "T", value_parser = moment)]
+    pub from: Option<Timestamp>,
+
+    /// End before this [default: now]
+    #[arg(long, value_name = "T", value_parser = moment)]
+    pub to: Option<Timestamp>,
+
+    /// Without the raw history
+    #[arg(long)]
+    pub no_raw: bool,
+
+    /// Without the statistics
+    #[arg(long)]
+    pub no_statistics: bool,
+
+    /// Statistics get mean, min, max and sum, and no `value`
+    #[arg(long)]
+    pub no_value: bool,
+
+    /// Only into this target [default: all of them]
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+
+    /// Only count: nothing is written
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Begin anew, though an earlier import was interrupted
+    #[arg(long)]
+    pub restart: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]

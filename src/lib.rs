@@ -70,6 +70,7 @@ pub mod config;
 pub mod dead_letters;
 pub mod deliver;
 pub mod demo;
+pub mod import;
 pub mod influx;
 pub mod ingest;
 pub mod line;

@@ -5,6 +5,7 @@ mod coverage;
 mod demo;
 mod greeting;
 mod healthcheck;
+mod import;
 mod lock;
 mod places;
 mod preview;
@@ -95,6 +96,10 @@ fn obey(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Replay(wishes) => {
             let settings = config::load(&cli.flags, environment)?;
             on_runtime(replay::run(&settings, &wishes))
+        }
+        Command::Import(wishes) => {
+            let settings = config::load(&cli.flags, environment)?;
+            on_runtime(import::run(&settings, &wishes))
         }
         Command::Verify(wishes) => {
             let settings = config::load(&cli.flags, environment)?;

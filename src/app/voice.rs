@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// Between two looks at the progress.
 const BLINK: Duration = Duration::from_millis(200);
 
+/// Between two lines of progress that stay.
+const PLAIN: Duration = Duration::from_secs(10);
+
 pub(in crate::app) struct Voice {
     on_terminal: bool,
     /// When the line that is overwritten was shown last.
@@ -19,10 +22,21 @@ impl Voice {
 
     /// A line that stays.
     pub(in crate::app) fn say(&mut self, line: &str) {
-        if self.shown.take().is_some() {
+        if self.shown.take().is_some() && self.on_terminal {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
         let _ = writeln!(io::stdout(), "{line}");
+    }
+
+    /// A line that the next one overwrites; in a file or a pipe one that stays, each ten seconds.
+    pub(in crate::app) fn progress_of(&mut self, began: Instant, line: &str) {
+        if self.on_terminal {
+            return self.progress(|| line.to_owned());
+        }
+        if self.shown.unwrap_or(began).elapsed() >= PLAIN {
+            let _ = writeln!(io::stdout(), "{line}");
+            self.shown = Some(Instant::now());
+        }
     }
 
     /// A line that the next one overwrites; nothing in a file or a pipe.

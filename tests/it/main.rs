@@ -16,6 +16,7 @@
 mod blocks;
 mod chaos;
 mod converter;
+mod import;
 mod ingestor;
 mod ledger;
 mod lines;

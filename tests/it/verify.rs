@@ -21,21 +21,21 @@ use crate::support::http;
 use crate::support::influxd::{Influxd, identifier};
 use crate::support::victoria_metrics::VictoriaMetrics;
 
-const DATABASE: &str = "home";
+pub const DATABASE: &str = "home";
 const ENTITIES: usize = 8;
 /// In a name, a unit and a text: what each language quotes in its own way.
 const NASTY: &str = r#"a, b = "c" it's 😀 ${x}"#;
 
 /// A simulated home with a day of history, and the folder of a service that never ran.
-struct Bench {
+pub struct Bench {
     _runtime: Runtime,
-    home: Handle,
+    pub home: Handle,
     address: SocketAddr,
-    folder: TempDir,
+    pub folder: TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
@@ -50,13 +50,16 @@ impl Bench {
         Self { _runtime: runtime, home, address, folder: TempDir::new().unwrap() }
     }
 
-    fn verify(&self, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
-        let options = json!({
+    pub fn verify(&self, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
+        verify(&self.folder, &self.options(url), arguments)
+    }
+
+    pub fn options(&self, url: &str) -> Value {
+        json!({
             "home_assistant": {"url": format!("http://{}", self.address), "token": "demo"},
             "influxdb": {"url": url, "database": DATABASE},
             "delivery": {"retry_initial_ms": 20, "retry_max_ms": 50},
-        });
-        verify(&self.folder, &options, arguments)
+        })
     }
 
     fn json(&self, url: &str, arguments: &[&str]) -> (Option<i32>, Value) {

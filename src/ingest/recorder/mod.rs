@@ -10,6 +10,7 @@ mod known;
 pub mod left_out;
 pub mod restored;
 pub mod rows;
+pub mod statistics;
 pub mod windows;
 
 use std::time::Duration;
@@ -128,7 +129,9 @@ impl Recorder {
 
 /// Home Assistant's defaults would leave out changes of attributes and make up a row at the start.
 fn question(window: &Window, with_state_at_start: bool) -> Value {
-    let entities: Vec<&str> = window.entities.iter().map(EntityId::as_str).collect();
+    // One name that is none would spoil the question.
+    let valid = window.entities.iter().filter(|entity| entity.is_valid());
+    let entities: Vec<&str> = valid.map(EntityId::as_str).collect();
     json!({
         "type": "history/history_during_period",
         "start_time": Timestamp::from_micros(window.from.as_micros() - MARGIN_MICROS).to_string(),

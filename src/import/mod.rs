@@ -1,0 +1,469 @@
+//! Brings in what was before: the recorder's raw history, and for the hours before that its statistics.
+//!
+//! It goes past the spool, straight to the targets, so that years of history never take the room of what happens now. A
+//! [`cursor`] on disk says what every target has; it may be killed at any moment and goes on there. What it writes twice
+//! is written once.
+
+pub mod cursor;
+pub mod hours;
+mod points;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use self::cursor::{Cursor, Totals, Wish};
+use self::points::Points;
+use crate::config::settings::{Delivery, HomeAssistant, NamedTarget};
+use crate::deliver::carrier::{Carried, Carrier};
+use crate::influx::OpenError;
+use crate::ingest::hass::ProbeError;
+use crate::ingest::hass::protocol::parse_state;
+use crate::ingest::hass::visit::AskError;
+use crate::ingest::recorder::left_out::put_back;
+use crate::ingest::recorder::rows::Rows;
+use crate::ingest::recorder::statistics::{self, Described};
+use crate::ingest::recorder::windows::{Window, Windows};
+use crate::ingest::recorder::{Recorder, RecorderError};
+use crate::model::entity::EntityId;
+use crate::model::event::StateChange;
+use crate::model::fate::Rejection;
+use crate::model::record::{Batch, Record};
+use crate::model::registries::Registries;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::pipeline::past::Shaper;
+use crate::pipeline::places::Places;
+use crate::rules::Rules;
+
+const HOUR_MICROS: i64 = 3_600 * 1_000_000;
+/// No recorder is older: Home Assistant began in 2013.
+const OLDEST_MICROS: i64 = 1_356_998_400 * 1_000_000;
+/// Entities whose statistics are asked for together, and for how long a time: about 1 MiB.
+const TOGETHER: usize = 4;
+const SPAN_MICROS: i64 = 120 * 24 * HOUR_MICROS;
+/// How often Home Assistant is called again, and after which pause.
+const ATTEMPTS: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// What is to be imported.
+pub struct Plan<'a> {
+    pub home: &'a HomeAssistant,
+    pub rules: &'a Arc<Rules>,
+    /// What the service knows of where entities were.
+    pub places: Places,
+    pub delivery: &'a Delivery,
+    pub targets: Vec<&'a NamedTarget>,
+    pub wish: Wish,
+    /// Nothing is written, only counted.
+    pub dry_run: bool,
+    /// What an earlier run left is not gone on with.
+    pub restart: bool,
+    pub data_dir: &'a Path,
+    /// The wall clock.
+    pub now: Timestamp,
+}
+
+/// How far it is.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// What is being done, for people.
+    pub phase: String,
+    /// From 0 to 1, of the phase.
+    pub done: f64,
+    pub totals: Totals,
+}
+
+/// Why it ended before its end. What was done stays done.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
+    #[error("Home Assistant's recorder is off: there is no history to import")]
+    NoRecorder,
+    #[error("{0}: try again when it is done")]
+    Trouble(&'static str),
+    #[error("Home Assistant's answer cannot be read: {0}")]
+    Unreadable(#[from] serde_json::Error),
+    #[error("{name}: {source}")]
+    Open { name: String, source: OpenError },
+    #[error("{name}: {words}")]
+    Target { name: String, words: String },
+    #[error("cannot write down how far the import is: {0}")]
+    Cursor(#[from] std::io::Error),
+    #[error("stopped before the end")]
+    Stopped,
+}
+
+/// What was done, and whether it went on where an earlier run had stopped.
+#[derive(Debug)]
+pub struct Summary {
+    pub cursor: Cursor,
+    pub resumed: bool,
+}
+
+/// Imports until the end, or until `stop`.
+pub async fn run(
+    plan: Plan<'_>,
+    progress: &mut (dyn FnMut(Progress) + Send),
+    stop: &CancellationToken,
+) -> Result<Summary, ImportError> {
+    let mut import = Import::begin(&plan, progress, stop).await?;
+    let resumed = import.resumed;
+    if !import.cursor.raw_done {
+        import.raw().await?;
+    }
+    if plan.wish.statistics {
+        import.statistics().await?;
+    }
+    import.cursor.done = true;
+    import.note().await?;
+    let Import { cursor, recorder, .. } = import;
+    recorder.end().await;
+    Ok(Summary { cursor, resumed })
+}
+
+struct Import<'a> {
+    plan: &'a Plan<'a>,
+    progress: &'a mut (dyn FnMut(Progress) + Send),
+    stop: &'a CancellationToken,
+    recorder: Recorder,
+    present: HashMap<EntityId, StateChange>,
+    registries: Arc<Registries>,
+    scope: Vec<EntityId>,
+    sides: Vec<(String, Carrier)>,
+    cursor: Cursor,
+    resumed: bool,
+    /// What is sent next.
+    batch: Batch,
+    next_id: u64,
+    line: Vec<u8>,
+}
+
+impl<'a> Import<'a> {
+    async fn begin(
+        plan: &'a Plan<'a>,
+        progress: &'a mut (dyn FnMut(Progress) + Send),
+        stop: &'a CancellationToken,
+    ) -> Result<Self, ImportError> {
+        let mut sides = Vec::new();
+        for target in plan.targets.iter().filter(|_| !plan.dry_run) {
+            let name = target.name.clone();
+            match Carrier::open(&target.place, plan.delivery) {
+                Ok(carrier) => sides.push((name, carrier)),
+                Err(source) => return Err(ImportError::Open { name, source }),
+            }
+        }
+        let mut recorder = connect(plan.home).await?;
+        match recorder.info().await {
+            Ok(info) => info.trouble().map_or(Ok(()), |trouble| Err(ImportError::Trouble(trouble)))?,
+            Err(err) if err.is_unknown_command() => return Err(ImportError::NoRecorder),
+            Err(err) => return Err(RecorderError::from(err).into()),
+        }
+        let present = recorder.present().await.map_err(RecorderError::from)?;
+        let registries = Arc::new(present.registries);
+        let states = present.states.iter().filter_map(|state| parse_state(state.state.get(), plan.now).ok());
+        let present: HashMap<EntityId, StateChange> = states.map(|state| (state.entity.clone(), state)).collect();
+        let shaper = Shaper::new(plan.rules, plan.places.clone(), Arc::clone(&registries), plan.now);
+        let mut scope: Vec<EntityId> = present.keys().chain(registries.entities.keys()).cloned().collect();
+        scope.retain(|entity| entity.is_valid() && shaper.wants(entity));
+        scope.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        scope.dedup();
+        let earlier = if plan.dry_run || plan.restart { None } else { Cursor::load(plan.data_dir, &plan.wish) };
+        let resumed = earlier.is_some();
+        let cursor = match earlier {
+            Some(cursor) => cursor,
+            None => {
+                let until = plan.wish.until.map_or(plan.now, Timestamp::from_micros);
+                let from = match plan.wish.from {
+                    Some(from) => Timestamp::from_micros(from),
+                    None => oldest(&mut recorder, &scope, until).await?,
+                };
+                Cursor::new(plan.wish.clone(), from, until)
+            }
+        };
+        Ok(Self {
+            plan,
+            progress,
+            stop,
+            recorder,
+            present,
+            registries,
+            scope,
+            sides,
+            cursor,
+            resumed,
+            batch: Batch::default(),
+            next_id: 0,
+            line: Vec::new(),
+        })
+    }
+
+    fn shaper(&self, rules: &Arc<Rules>) -> Shaper {
+        Shaper::new(rules, self.plan.places.clone(), Arc::clone(&self.registries), self.plan.now)
+    }
+
+    async fn raw(&mut self) -> Result<(), ImportError> {
+        let mut shaper = self.shaper(self.plan.rules);
+        let (from, until) = (Timestamp::from_micros(self.cursor.reached), Timestamp::from_micros(self.cursor.until));
+        let mut windows = Windows::new(&self.scope, from, until);
+        let mut cut_off = 0;
+        while let Some(window) = windows.next_window().cloned() {
+            self.go_on()?;
+            let asked = Instant::now();
+            match self.recorder.rows(&window).await {
+                Ok(rows) => {
+                    cut_off = 0;
+                    windows.answered(rows.bytes);
+                    self.take(rows, &mut shaper).await?;
+                }
+                Err(err @ (AskError::TooLarge | AskError::Closed | AskError::Timeout)) => {
+                    cut_off += 1;
+                    self.recorder = self.connect_again().await?;
+                    if err == AskError::TooLarge || cut_off > 2 {
+                        self.cursor.totals.unreadable += u64::from(windows.too_large().is_some());
+                    }
+                    continue;
+                }
+                Err(err) => return Err(RecorderError::from(err).into()),
+            }
+            let reached = windows.reached();
+            if reached.as_micros() > self.cursor.reached {
+                let mut points = Points::default();
+                shaper.release(reached, &mut |fate, _| points.take(&fate));
+                self.push(points).await?;
+                self.flush().await?;
+                self.cursor.reached = reached.as_micros();
+                self.note().await?;
+                self.tell("raw history", from, reached, until);
+            }
+            pause(asked).await;
+        }
+        let mut points = Points::default();
+        shaper.finish(&mut |fate, _| points.take(&fate));
+        self.push(points).await?;
+        self.flush().await?;
+        self.cursor.raw_done = true;
+        self.note().await
+    }
+
+    async fn take(&mut self, rows: Rows, shaper: &mut Shaper) -> Result<(), ImportError> {
+        self.cursor.totals.rows += rows.count();
+        self.cursor.totals.unreadable += rows.unreadable;
+        for (entity, rows) in rows.entities {
+            if let Some(first) = rows.first() {
+                let first = first.last_updated.as_micros();
+                let oldest = self.cursor.oldest.entry(entity.as_str().to_owned()).or_insert(first);
+                *oldest = first.min(*oldest);
+            }
+            let present = self.present.get(&entity).map(|state| Arc::clone(&state.attributes));
+            let tags = &self.plan.rules.schema.tags_attributes;
+            let mut points = Points::default();
+            for mut row in rows {
+                row.attributes = put_back(&row.attributes, present.as_deref(), tags);
+                shaper.take(row.into_change(&entity), &mut |fate, _| points.take(&fate));
+            }
+            self.push(points).await?;
+        }
+        Ok(())
+    }
+
+    async fn statistics(&mut self) -> Result<(), ImportError> {
+        let mut shaper = self.shaper(&hours::without_pace(self.plan.rules));
+        let listed = serde_json::json!({"type": "recorder/list_statistic_ids"});
+        let answer = self.recorder.ask(listed).await.map_err(RecorderError::from)?;
+        let (described, external) = statistics::read_ids(answer.result())?;
+        self.cursor.totals.external = external;
+        let wanted = described.into_iter().filter(|known| {
+            self.present.contains_key(&known.entity)
+                && self.scope.contains(&known.entity)
+                && !self.cursor.statistics_of.contains(known.entity.as_str())
+        });
+        // Those that have their unit pinned alike can be asked together.
+        let mut alike: BTreeMap<Option<(String, String)>, Vec<EntityId>> = BTreeMap::new();
+        for Described { entity, unit_class } in wanted {
+            let unit = match self.present[&entity].attributes.get("unit_of_measurement") {
+                Some(Value::Text(unit)) => Some(unit.to_string()),
+                _ => None,
+            };
+            alike.entry(unit_class.zip(unit)).or_default().push(entity);
+        }
+        let all: usize = alike.values().map(Vec::len).sum();
+        let mut done = 0;
+        for (unit, entities) in alike {
+            for together in entities.chunks(TOGETHER) {
+                self.hours(together, unit.as_ref(), &mut shaper).await?;
+                done += together.len();
+                self.flush().await?;
+                self.cursor.statistics_of.extend(together.iter().map(|entity| entity.as_str().to_owned()));
+                self.note().await?;
+                let (phase, totals) = ("statistics".to_owned(), self.cursor.totals.clone());
+                #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+                (self.progress)(Progress { phase, done: done as f64 / all as f64, totals });
+            }
+        }
+        Ok(())
+    }
+
+    /// All hours of these entities that are before their raw rows.
+    async fn hours(
+        &mut self,
+        entities: &[EntityId],
+        unit: Option<&(String, String)>,
+        shaper: &mut Shaper,
+    ) -> Result<(), ImportError> {
+        let until = entities.iter().map(|entity| self.cursor.statistics_until(entity.as_str())).max();
+        let until = until.map_or(self.cursor.until, Timestamp::as_micros);
+        let mut from = self.plan.wish.from.unwrap_or(OLDEST_MICROS);
+        while from < until {
+            self.go_on()?;
+            // The first question finds out where there is anything: quiet years are crossed at once.
+            let end = (from + SPAN_MICROS).min(until);
+            let asked = Instant::now();
+            let pinned = unit.map(|(class, unit)| (class.as_str(), unit.as_str()));
+            let (start, stop) = (Timestamp::from_micros(from), Timestamp::from_micros(end));
+            let question = statistics::question(entities, start, stop, pinned);
+            let answer = match self.recorder.ask(question).await {
+                Ok(answer) => answer,
+                Err(AskError::Closed | AskError::Timeout) => {
+                    self.recorder = self.connect_again().await?;
+                    continue;
+                }
+                Err(err) => return Err(RecorderError::from(err).into()),
+            };
+            for (entity, hours) in statistics::read_hours(answer.result())? {
+                let Some(present) = self.present.get(&entity).cloned() else { continue };
+                let before = self.cursor.statistics_until(entity.as_str());
+                let mut points = Points::default();
+                for hour in hours.iter().filter(|hour| hour.start.as_micros() + HOUR_MICROS <= before.as_micros()) {
+                    self.cursor.totals.hours += 1;
+                    match hours::point(shaper, &present, hour, self.plan.wish.value) {
+                        Some(point) => points.keep(&point),
+                        None => points.filtered += 1,
+                    }
+                }
+                self.push(points).await?;
+            }
+            from = end;
+            pause(asked).await;
+        }
+        Ok(())
+    }
+
+    /// Takes points, and sends what has become a batch.
+    async fn push(&mut self, points: Points) -> Result<(), ImportError> {
+        self.cursor.totals.filtered += points.filtered;
+        for (reason, count) in points.refused {
+            *self.cursor.totals.refused.entry(reason.to_owned()).or_default() += count;
+        }
+        for (time, line) in points.lines {
+            self.line.clear();
+            self.line.extend_from_slice(&line);
+            let limits = self.plan.delivery;
+            let is_full = self.batch.len() >= limits.batch_points.get()
+                || self.batch.bytes().len() + self.line.len() > limits.batch_bytes.get();
+            if is_full && !self.batch.is_empty() {
+                self.flush().await?;
+            }
+            self.batch.push(self.next_id, Record { time, context: None, bytes: &self.line });
+            self.next_id += 1;
+        }
+        Ok(())
+    }
+
+    /// Brings what there is to every target.
+    async fn flush(&mut self) -> Result<(), ImportError> {
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let totals = &mut self.cursor.totals;
+        for (name, carrier) in &mut self.sides {
+            let Carried { refused, gave_up, .. } = carrier.carry(batch.clone(), &mut |_| ()).await;
+            for refused in refused {
+                match refused.reason {
+                    Rejection::Expired => totals.expired += 1,
+                    Rejection::SetAside(_) => *totals.refused.entry(refused.words).or_default() += 1,
+                }
+            }
+            if let Some(words) = gave_up {
+                return Err(ImportError::Target { name: name.clone(), words });
+            }
+        }
+        totals.points += batch.len() as u64;
+        Ok(())
+    }
+
+    async fn note(&self) -> Result<(), ImportError> {
+        if self.plan.dry_run {
+            return Ok(());
+        }
+        let (cursor, data_dir) = (self.cursor.clone(), self.plan.data_dir.to_owned());
+        let stored = tokio::task::spawn_blocking(move || cursor.store(&data_dir)).await;
+        Ok(stored.expect("writing does not panic")?)
+    }
+
+    fn tell(&mut self, phase: &str, from: Timestamp, reached: Timestamp, until: Timestamp) {
+        #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+        let share = |to: Timestamp| (to.as_micros() - from.as_micros()) as f64;
+        let (phase, totals) = (phase.to_owned(), self.cursor.totals.clone());
+        (self.progress)(Progress { phase, done: share(reached) / share(until).max(1.0), totals });
+    }
+
+    fn go_on(&self) -> Result<(), ImportError> {
+        if self.stop.is_cancelled() { Err(ImportError::Stopped) } else { Ok(()) }
+    }
+
+    async fn connect_again(&self) -> Result<Recorder, ImportError> {
+        self.go_on()?;
+        connect(self.plan.home).await
+    }
+}
+
+/// Home Assistant may be starting: that takes minutes, and is no reason to give up.
+async fn connect(home: &HomeAssistant) -> Result<Recorder, ImportError> {
+    let mut attempts = 0;
+    loop {
+        let failure = match Recorder::connect(home).await {
+            Ok(recorder) => return Ok(recorder),
+            Err(failure) => failure,
+        };
+        attempts += 1;
+        if attempts == ATTEMPTS || !matches!(failure, ProbeError::Connect(_) | ProbeError::Timeout | ProbeError::Closed)
+        {
+            return Err(RecorderError::from(failure).into());
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// The hour in which the recorder's raw history begins. It halves the time between 2013 and `until`, again and again.
+async fn oldest(recorder: &mut Recorder, scope: &[EntityId], until: Timestamp) -> Result<Timestamp, ImportError> {
+    let (mut nothing, mut something) = (OLDEST_MICROS, until.as_micros());
+    while something - nothing > HOUR_MICROS {
+        let middle = Timestamp::from_micros(nothing + (something - nothing) / 2);
+        let mut reaches = false;
+        for entities in scope.chunks(200) {
+            let window = Window { entities: entities.into(), from: middle, until: middle };
+            reaches = recorder.reaches_back(&window).await.map_err(RecorderError::from)?;
+            if reaches {
+                break;
+            }
+        }
+        if reaches {
+            something = middle.as_micros();
+        } else {
+            nothing = middle.as_micros();
+        }
+    }
+    Ok(Timestamp::from_micros(nothing))
+}
+
+/// What happens now goes first: Home Assistant has as long a rest as it had work.
+async fn pause(asked: Instant) {
+    sleep(asked.elapsed().clamp(Duration::from_millis(10), Duration::from_secs(2))).await;
+}
