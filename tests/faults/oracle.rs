@@ -41,6 +41,8 @@ impl Story {
         let mut options = world.options();
         options["delivery"]["durability"] = json!(durability);
         options["delivery"]["breaker_open_seconds"] = json!(1);
+        // What the disk or the delivery lost must show, and not come back from history.
+        options["history"]["close_gaps"] = json!(false);
         Self {
             world,
             place: Place::new(),
