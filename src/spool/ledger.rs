@@ -218,7 +218,8 @@ impl Ledger {
 
     /// How long until something has to be done with the disk. `None`: not before something happens here.
     pub(super) fn due_in(&self, now: Instant) -> Option<Duration> {
-        let noted = self.notes_at(now);
+        // A note that has time does not hold up the next attempt with a disk that failed.
+        let noted = self.notes_at(now).filter(|at| self.retry_at.is_none() || *at <= now + NOTE);
         let tidied = self.has_unneeded_segments().then_some(now);
         let due = [self.writes_at(now), noted, tidied].into_iter().flatten().min();
         let due = match self.retry_at {

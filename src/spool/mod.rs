@@ -308,12 +308,12 @@ impl<S: Storage> Spool<S> {
         DiskUse { degraded: desk.ledger.is_degraded(), ..desk.disk }
     }
 
-    /// The source's time such that everything it told until then, as [`Spool::told`] knows, is with the reader, set aside, or
-    /// on the disk. It goes back only if records were lost, or the source's clock went back. It is noted on the disk at each
-    /// sync, at the end, and while all is well once an hour.
+    /// The source's time such that everything it told until then, as [`Spool::told`] knows, is with the reader, set aside, on
+    /// the disk, or counted as lost ([`Spool::torn`]). It goes back only if the source's clock did. It is noted on the disk at
+    /// each sync, at the end, and while all is well once an hour.
     #[must_use]
     pub fn watermark(&self, reader: Reader) -> Option<Timestamp> {
-        self.desk().ledger.reader(reader).progress.watermark()
+        self.desk().ledger.reader(reader).progress.reached()
     }
 
     /// The time of the earliest record that went although the reader lacked it, and was not appended once more.

@@ -1,8 +1,8 @@
 //! Until when a reader has, or cannot lose any more, what the source told.
 //!
 //! Whoever appends says now and then that everything which the source told until some time was appended. A reader has
-//! reached that time once it has all these records, or the disk has. Records that go although a reader lacked them pull
-//! it back to their time, until somebody says that what is missing was appended once more.
+//! reached that time once it has all these records, or the disk has, or they are lost. The earliest time of what was lost is
+//! kept, until somebody says that what is missing was appended once more.
 
 use std::collections::VecDeque;
 
@@ -35,13 +35,8 @@ impl Progress {
         Self { reached, torn, ..Self::default() }
     }
 
-    /// The source's time such that everything it told until then is with the reader, set aside, or on the disk. It goes back
-    /// only if records were lost, or the source's clock went back.
-    pub(super) fn watermark(&self) -> Option<Timestamp> {
-        let reached = self.reached?;
-        Some(self.torn().map_or(reached, |torn| torn.min(reached)))
-    }
-
+    /// The source's time such that everything it told until then is with the reader, set aside, on the disk, or counted as
+    /// lost. It goes back only if the source's clock did.
     pub(super) fn reached(&self) -> Option<Timestamp> {
         self.reached
     }
@@ -104,29 +99,29 @@ mod tests {
         progress.told(3, at(35));
         progress.told(7, at(70));
         progress.advance(2);
-        assert_eq!(progress.watermark(), None);
+        assert_eq!(progress.reached(), None);
         progress.advance(6);
-        assert_eq!(progress.watermark(), Some(at(35)));
+        assert_eq!(progress.reached(), Some(at(35)));
         progress.advance(7);
-        assert_eq!(progress.watermark(), Some(at(70)));
+        assert_eq!(progress.reached(), Some(at(70)));
         // The source's clock was set back.
         progress.told(8, at(50));
         progress.advance(8);
-        assert_eq!(progress.watermark(), Some(at(50)));
+        assert_eq!(progress.reached(), Some(at(50)));
     }
 
     #[test]
-    fn what_went_pulls_back_until_it_was_appended_once_more() {
+    fn what_went_is_remembered_until_it_was_appended_once_more() {
         let mut progress = Progress::noted(Some(at(100)), None);
         progress.lose(Some(at(40)));
         progress.lose(Some(at(60)));
-        assert_eq!((progress.watermark(), progress.torn()), (Some(at(40)), Some(at(40))));
+        assert_eq!(progress.torn(), Some(at(40)));
         progress.begin_mending();
         progress.mended(9, at(39));
         progress.advance(8);
-        assert_eq!(progress.watermark(), Some(at(40)), "what was appended is not safe yet");
+        assert_eq!(progress.torn(), Some(at(40)), "what was appended is not safe yet");
         progress.advance(9);
-        assert_eq!((progress.watermark(), progress.torn()), (Some(at(100)), None));
+        assert_eq!((progress.reached(), progress.torn()), (Some(at(100)), None));
     }
 
     #[test]
@@ -152,8 +147,8 @@ mod tests {
         }
         assert_eq!(progress.steps.len(), MOST_STEPS);
         progress.advance(most.unsigned_abs());
-        assert_eq!(progress.watermark(), Some(at(most - 1)));
+        assert_eq!(progress.reached(), Some(at(most - 1)));
         progress.advance(most.unsigned_abs() + 5);
-        assert_eq!(progress.watermark(), Some(at(most + 5)));
+        assert_eq!(progress.reached(), Some(at(most + 5)));
     }
 }

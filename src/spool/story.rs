@@ -223,7 +223,7 @@ fn a_record_that_is_too_large_for_the_disk_is_counted_and_leaves_nothing_to_do()
 }
 
 #[test]
-fn a_record_that_goes_pulls_the_watermark_back_until_it_was_appended_once_more() {
+fn the_time_of_a_record_that_goes_is_remembered_until_it_was_appended_once_more() {
     let storage = Simulated::new();
     let (spool, _) = open(storage.clone(), bounds(2_000, 1 << 20, Durability::Balanced));
     let now = Instant::now();
@@ -234,11 +234,11 @@ fn a_record_that_goes_pulls_the_watermark_back_until_it_was_appended_once_more()
     let _ = spool.append([Record { time: time(3), context: None, bytes: &large }], now);
     assert_eq!(spool.held(INFLUX).lost.memory_full, 3);
     assert_eq!([INFLUX, MIRROR].map(|reader| spool.torn(reader)), [Some(time(0)), None]);
-    assert_eq!([INFLUX, MIRROR].map(|reader| spool.watermark(reader)), [Some(time(0)), Some(time(2))]);
+    assert_eq!([INFLUX, MIRROR].map(|reader| spool.watermark(reader)), [Some(time(2)); 2], "it is counted as lost");
     spool.save_state().unwrap();
     drop(spool);
     let (spool, _) = open(storage, balanced());
-    assert_eq!((spool.torn(INFLUX), spool.watermark(INFLUX)), (Some(time(0)), Some(time(0))));
+    assert_eq!((spool.torn(INFLUX), spool.watermark(INFLUX)), (Some(time(0)), Some(time(2))));
     spool.begin_mending();
     spool.mended(time(0));
     assert_eq!((spool.torn(INFLUX), spool.watermark(INFLUX)), (None, Some(time(2))));

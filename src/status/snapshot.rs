@@ -216,8 +216,8 @@ pub struct Backlog {
     pub records: u64,
     /// Event time of the oldest record that waits, on disk or in memory; of no meaning while none does.
     pub oldest: Option<Timestamp>,
-    /// Home Assistant's time such that everything it told until then is in the target, on this disk, or set aside. It waits
-    /// while a gap is open, and goes back only if records were lost, or Home Assistant's clock went back.
+    /// Home Assistant's time such that everything it told until then is in the target, on this disk, set aside, or counted as
+    /// lost. It waits while a gap is open, and goes back only if Home Assistant's clock did.
     pub watermark: Option<Timestamp>,
     /// The time of the earliest record that was lost, until history has given it back.
     pub torn: Option<Timestamp>,

@@ -2,7 +2,7 @@
 //! that are read back.
 //!
 //! It goes through the period step by step, as the recorder is asked ([`crate::ingest::recorder::windows`]), so that memory
-//! holds one step however long the period is. [`compare`], [`step`], [`watched`] and [`report`] decide; this asks.
+//! holds one step however long the period is. [`mod@compare`], [`step`], [`watched`] and [`report`] decide; this asks.
 
 pub mod compare;
 pub mod coverage;

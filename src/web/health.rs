@@ -110,7 +110,8 @@ struct Delivery {
     oldest_waiting: Option<String>,
     /// At the present pace; `null` while the backlog does not shrink.
     empty_in_seconds: Option<u64>,
-    /// Home Assistant's time such that everything until then is in the target, on disk, or set aside. It waits for gaps.
+    /// Home Assistant's time such that everything until then is in the target, on disk, set aside, or counted as lost. It waits
+    /// for gaps.
     watermark: Option<String>,
 }
 

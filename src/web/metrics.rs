@@ -190,8 +190,10 @@ impl Exposition {
         let help = "Time until the backlog is empty at its present pace; infinite while it does not shrink";
         let empty_in = |target: &Target| target.backlog.empty_in().map_or(f64::INFINITY, |left| left.as_secs_f64());
         out.target_gauges("backlog_empty_in_seconds", help, targets, empty_in)?;
-        let help = "Home Assistant's time such that everything until then is in the target, on disk or set aside; it waits for gaps";
-        out.target_gauges("watermark_timestamp_seconds", help, targets, |target| moment(target.backlog.watermark))
+        let help = "Home Assistant's time such that everything until then is in the target, on disk, set aside or counted as lost";
+        out.target_gauges("watermark_timestamp_seconds", help, targets, |target| moment(target.backlog.watermark))?;
+        let help = "Time of the earliest point that was lost and is to come back from history, 0 if none is";
+        out.target_gauges("lost_since_timestamp_seconds", help, targets, |target| moment(target.backlog.torn))
     }
 
     fn writes(&self, out: &mut Out<'_>) -> fmt::Result {

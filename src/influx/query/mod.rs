@@ -1,8 +1,8 @@
 //! Reads back what a target holds: which series have points at which times.
 //!
 //! Values are not looked at. Each kind of server is asked in its own language, and every answer is read line by line, so
-//! that memory holds the times and not the answer. The readers of the lines are pure: [`v1`], [`v2`], [`v3`],
-//! [`victoria_metrics`]; an [`archive`] is read from its files.
+//! that memory holds the times and not the answer. The readers of the lines are pure: `v1`, `v2`, `v3`,
+//! `victoria_metrics`; an `archive` is read from its files.
 
 mod archive;
 mod retention;

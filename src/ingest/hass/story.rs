@@ -401,6 +401,7 @@ async fn states_come_without_registries_if_those_do_not_come_in_time() {
     let mut peer = Peer::greet(&bench.listener).await;
     assert_eq!(peer.hear().await["type"], "subscribe_entities");
     peer.say(&of(ENTITIES, ADDED)).await;
+    assert!(matches!(bench.arrival().await, Arrival::Live { session: 1 }), "what follows is told from its beginning");
     assert!(matches!(bench.arrival().await, Arrival::Events(events) if events.len() == 1));
     for (id, rows) in LISTS.zip([LAMP, "[]", AREAS, "[]", "[]"]) {
         peer.say(&list(id, rows)).await;

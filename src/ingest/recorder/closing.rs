@@ -158,7 +158,8 @@ impl Closer {
 
     /// Until when every target has everything. `None`: none of them had anything yet.
     fn watermark(&self) -> Option<Timestamp> {
-        self.parts.board.targets.iter().filter_map(|target| target.backlog.watermark.get()).min()
+        let backlogs = self.parts.board.targets.iter().map(|target| &target.backlog);
+        backlogs.flat_map(|backlog| [backlog.watermark.get(), backlog.torn.get()]).flatten().min()
     }
 
     /// From when on records were lost that a target would take now.
@@ -176,13 +177,14 @@ impl Closer {
     /// next. `is_torn`: records of the session itself were lost.
     async fn close(&mut self, from: Option<Timestamp>, is_torn: bool) -> Option<News> {
         let session = self.session.clone()?;
-        let Some(from) = from.filter(|_| self.parts.history.close_gaps) else {
+        let Some(begin) = from.filter(|_| self.parts.history.close_gaps) else {
             // Nothing was written before, or nobody wants it: from here on everything is known.
-            let closed = Past::Closed { session: session.number, from: session.newest, until: session.newest };
+            let from = from.unwrap_or(session.newest);
+            let closed = Past::Closed { session: session.number, from, until: session.newest };
             let _ = self.parts.past.send(closed).await;
             return None;
         };
-        let mut gap = Gap::between(from, session.newest);
+        let mut gap = Gap::between(begin, session.newest);
         let mut told = false;
         self.parts.board.history.open(gap.from, gap.until, "waiting for Home Assistant");
         loop {
