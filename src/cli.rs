@@ -171,8 +171,8 @@ pub struct Verify {
     pub json: bool,
 }
 
-/// A time with an offset, or the beginning of a day in UTC.
-fn moment(text: &str) -> Result<Timestamp, String> {
+/// A time with an offset, or the beginning of a day in UTC. `Err`: what to write instead.
+pub fn moment(text: &str) -> Result<Timestamp, String> {
     Timestamp::from_rfc3339(text)
         .or_else(|| Timestamp::from_rfc3339(&format!("{text}T00:00:00Z")))
         .ok_or_else(|| "give a time such as 2026-02-14T18:30:00Z, or a date such as 2026-02-14".to_owned())

@@ -19,7 +19,7 @@ use crate::model::time::Timestamp;
 use crate::runtime::clock;
 
 /// Beside that of the service, which may run at the same time.
-const LOCK: &str = "import";
+pub(super) const LOCK: &str = "import";
 
 pub(super) async fn run(settings: &Settings, wishes: &Import) -> anyhow::Result<Exit> {
     let mut voice = Voice::new();

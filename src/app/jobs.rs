@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::lock::Lock;
 use super::{coverage, import, places};
 use crate::config::settings::{NamedTarget, Settings};
-use crate::import::cursor::Wish;
+use crate::import::cursor::{Cursor, Wish};
 use crate::ingest::hass::visit::Visit;
 use crate::model::time::Timestamp;
 use crate::rules::Rules;
@@ -51,6 +51,22 @@ impl Desk {
     pub(super) fn new(settings: &Settings) -> (Arc<Self>, mpsc::Receiver<Task>) {
         let (orders, taken) = mpsc::channel(1);
         (Arc::new(Self { settings: settings.clone(), state: Mutex::default(), orders }), taken)
+    }
+
+    /// If somebody wishes so: the whole past, once. What an earlier run began is gone on with.
+    pub(super) fn import_at_first_start(&self, board: &Board) {
+        if !self.settings.history.import_on_first_start {
+            return;
+        }
+        let all = || Order::Import { from: None, to: None, raw: true, statistics: true, value: true, dry_run: false };
+        let Ok((_, Task::Import { wish, .. })) = self.read(all()) else { return };
+        let data_dir = &self.settings.place.data_dir;
+        let is_first = board.targets.iter().all(|target| target.backlog.watermark.get().is_none());
+        let was_begun = data_dir.join(crate::import::cursor::FILE).exists();
+        if Cursor::load(data_dir, &wish).is_some() || (is_first && !was_begun) {
+            // Nothing else can be running yet.
+            let _ = self.order(all());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -97,11 +113,17 @@ impl Desk {
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rows_per_second = rows as f64 / seconds.max(0.001);
         let seconds_left = (done > 0.0).then(|| seconds / done * (1.0 - done));
-        let job = Job { phase: phase.to_owned(), done, rows, points, rows_per_second, seconds_left, ..state.job.clone() };
+        let job =
+            Job { phase: phase.to_owned(), done, rows, points, rows_per_second, seconds_left, ..state.job.clone() };
         state.job = job;
     }
 
-    async fn do_it(&self, task: Task, rules: &Arc<Rules>, stop: &CancellationToken) -> anyhow::Result<serde_json::Value> {
+    async fn do_it(
+        &self,
+        task: Task,
+        rules: &Arc<Rules>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<serde_json::Value> {
         let settings = &self.settings;
         let data_dir = &settings.place.data_dir;
         let home = settings.home_assistant.as_ref().ok_or_else(|| anyhow::anyhow!("no Home Assistant to ask"))?;
@@ -151,7 +173,8 @@ impl Desk {
                 };
                 let report = verify::run(plan, &mut hear, stop).await?;
                 coverage::keep(data_dir, &report, now)?;
-                let totals = report.targets.iter().map(|target| json!({"target": target.target, "total": target.total}));
+                let totals =
+                    report.targets.iter().map(|target| json!({"target": target.target, "total": target.total}));
                 Ok(json!({"from": report.from, "until": report.until, "targets": totals.collect::<Vec<_>>()}))
             }
         }

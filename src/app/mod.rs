@@ -6,6 +6,7 @@ mod demo;
 mod greeting;
 mod healthcheck;
 mod import;
+mod jobs;
 mod lock;
 mod places;
 mod preview;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::greeting;
+use super::jobs;
 use super::lock::Lock;
 use super::places;
 use super::preview::panel::Panel;
@@ -109,9 +110,17 @@ pub(super) async fn run(
     loaded.announce(&board);
     let (rules_change, rules) = watch::channel(Arc::clone(&loaded.rules));
     let preview = Arc::new(Panel::new(&settings, rules.clone(), Arc::clone(&board)));
+    let (jobs, orders) = jobs::Desk::new(&settings);
+    jobs.import_at_first_start(&board);
     let web = serve(
         doors,
-        web::State { board: Arc::clone(&board), letters: letters.clone(), rules: rules.clone(), preview },
+        web::State {
+            board: Arc::clone(&board),
+            letters: letters.clone(),
+            rules: rules.clone(),
+            preview,
+            jobs: Arc::clone(&jobs) as Arc<dyn web::jobs::Jobs>,
+        },
     )?;
 
     let grace = settings.place.grace;
@@ -136,12 +145,14 @@ pub(super) async fn run(
         pipeline::task::run(rules, known, places_changed, arriving, past, spool, refused, board)
     });
 
+    let mut working = Group::new("jobs");
+    working.spawn("jobs", |stop| jobs::work(jobs, orders, rules.clone(), Arc::clone(&board), stop));
     let mut inputs = listen(settings, &rules, (&events, history), spool.safe_marks(), &board);
     // The sender stays here too, so that whoever listens is not told of its end.
     inputs.spawn("rules", |stop| rules::watch(loaded, rules_change.clone(), Arc::clone(&board), stop));
 
     // In the order in which data flows, which is the order of the stop.
-    let mut groups = vec![inputs, shaping, delivery, keeping, web];
+    let mut groups = vec![working, inputs, shaping, delivery, keeping, web];
     groups.extend(extra.group);
     let ended = tokio::select! {
         signal = signals.next() => {

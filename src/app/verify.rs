@@ -26,8 +26,7 @@ const MOST_NAMED: usize = 20;
 pub(super) async fn run(settings: &Settings, wishes: &Verify) -> anyhow::Result<Exit> {
     let mut voice = Voice::new();
     let now = clock::now();
-    let until = wishes.to.unwrap_or(Timestamp::from_micros(now.as_micros() - YOUNGEST_MICROS)).min(now);
-    let from = wishes.from.unwrap_or(Timestamp::from_micros(until.as_micros() - DAY_MICROS));
+    let (from, until) = period(wishes.from, wishes.to, now);
     if from >= until {
         voice.say("--from: must be before --to, and before now");
         return Ok(Exit::Options);
@@ -51,9 +50,8 @@ pub(super) async fn run(settings: &Settings, wishes: &Verify) -> anyhow::Result<
         skip_restored: settings.history.skip_restored,
         delivery: &settings.delivery,
         targets,
-        // Databases that keep milliseconds are compared exactly, too.
-        from: whole_millis(from),
-        until: whole_millis(until),
+        from,
+        until,
         entities: wishes.entities.clone(),
         repair: wishes.repair,
         now,
@@ -78,6 +76,14 @@ pub(super) async fn run(settings: &Settings, wishes: &Verify) -> anyhow::Result<
         tell(&report, wishes.all, &mut voice);
     }
     Ok(if report.is_incomplete() { Exit::Incomplete } else { Exit::Done })
+}
+
+/// What is verified unless somebody says otherwise: the last day, without what may still be on its way. Of whole
+/// milliseconds, so that databases that keep those are compared exactly, too.
+pub(super) fn period(from: Option<Timestamp>, to: Option<Timestamp>, now: Timestamp) -> (Timestamp, Timestamp) {
+    let until = to.unwrap_or(Timestamp::from_micros(now.as_micros() - YOUNGEST_MICROS)).min(now);
+    let from = from.unwrap_or(Timestamp::from_micros(until.as_micros() - DAY_MICROS));
+    (whole_millis(from), whole_millis(until))
 }
 
 fn whole_millis(time: Timestamp) -> Timestamp {

@@ -200,6 +200,10 @@ impl Session {
             command if home.has_no_recorder && ["recorder/", "history/"].iter().any(|all| command.starts_with(all)) => {
                 return Err(Refusal("unknown_command", "Unknown command.".to_owned()));
             }
+            "config/auth/list" => {
+                let Nothing {} = read(arguments)?;
+                USERS.to_owned()
+            }
             "get_config" => {
                 let Nothing {} = read(arguments)?;
                 registry::core_config()
@@ -275,6 +279,12 @@ fn history(asked: History, home: &Home, now: Timestamp) -> Answer {
     };
     Ok(recorder::history(home, &query))
 }
+
+/// Who lives there.
+const USERS: &str = r#"[
+    {"id":"anna","name":"Anna","is_owner":true,"is_active":true,"group_ids":["system-admin"]},
+    {"id":"ben","name":"Ben","is_owner":false,"is_active":true,"group_ids":["system-users"]}
+]"#;
 
 fn hours(asked: &Statistics, home: &Home, now: Timestamp) -> Answer {
     let (from, to) = period(&asked.start_time, asked.end_time.as_deref())?;

@@ -398,7 +398,7 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    async fn note(&self) -> Result<(), ImportError> {
+    async fn note(&mut self) -> Result<(), ImportError> {
         if self.plan.dry_run {
             return Ok(());
         }
@@ -418,7 +418,7 @@ impl<'a> Import<'a> {
         if self.stop.is_cancelled() { Err(ImportError::Stopped) } else { Ok(()) }
     }
 
-    async fn connect_again(&self) -> Result<Recorder, ImportError> {
+    async fn connect_again(&mut self) -> Result<Recorder, ImportError> {
         self.go_on()?;
         connect(self.plan.home).await
     }

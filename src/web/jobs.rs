@@ -108,7 +108,7 @@ pub(super) async fn order(
     if !kind.starts_with("application/json") {
         return Ok(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the order as application/json"));
     }
-    if let Err(refused) = admit(from, &headers, &jobs).await {
+    if let Some(refused) = refuse(from, &headers, &jobs).await {
         return Ok(refused);
     }
     let order: Order = match serde_json::from_slice(&body) {
@@ -127,7 +127,7 @@ pub(super) async fn stop(
     headers: HeaderMap,
     jobs: Arc<dyn Jobs>,
 ) -> Result<Response, Infallible> {
-    if let Err(refused) = admit(from, &headers, &jobs).await {
+    if let Some(refused) = refuse(from, &headers, &jobs).await {
         return Ok(refused);
     }
     Ok(if jobs.stop() {
@@ -137,23 +137,21 @@ pub(super) async fn stop(
     })
 }
 
-/// This machine may, and through the Supervisor administrators of Home Assistant.
-async fn admit(from: Option<SocketAddr>, headers: &HeaderMap, jobs: &Arc<dyn Jobs>) -> Result<(), Response> {
-    let user = headers.get(USER).and_then(|user| user.to_str().ok());
-    let refused = |words: &str| Err(problem(StatusCode::FORBIDDEN, words));
-    match user {
-        None if from.is_none_or(|from| from.ip().to_canonical().is_loopback()) => Ok(()),
-        None => refused("only administrators of Home Assistant may do this"),
-        Some(user) => match Arc::clone(jobs).is_administrator(user.to_owned()).await {
-            Ok(true) => Ok(()),
-            Ok(false) => refused("only administrators of Home Assistant may do this"),
-            Err(words) => Err(problem(StatusCode::SERVICE_UNAVAILABLE, &words)),
-        },
+/// This machine may, and through the Supervisor administrators of Home Assistant. Returns what everybody else hears.
+async fn refuse(from: Option<SocketAddr>, headers: &HeaderMap, jobs: &Arc<dyn Jobs>) -> Option<Response> {
+    let may = match headers.get(USER).and_then(|user| user.to_str().ok()) {
+        None => Ok(from.is_none_or(|from| from.ip().to_canonical().is_loopback())),
+        Some(user) => Arc::clone(jobs).is_administrator(user.to_owned()).await,
+    };
+    match may {
+        Ok(true) => None,
+        Ok(false) => Some(problem(StatusCode::FORBIDDEN, "only administrators of Home Assistant may do this")),
+        Err(words) => Some(problem(StatusCode::SERVICE_UNAVAILABLE, &words)),
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use futures_util::future::{BoxFuture, FutureExt};
@@ -163,7 +161,7 @@ mod tests {
     use super::{Job, Jobs, NotOrdered, Order, order, stop};
 
     /// Does nothing, and takes orders of `anna`.
-    struct Idle;
+    pub(in crate::web) struct Idle;
 
     impl Jobs for Idle {
         fn seen(&self) -> Job {

@@ -2,11 +2,12 @@
 //! (`/api`) dead letters, previews and rules.
 //!
 //! Every answer is a function of the [`Snapshot`], but for the dead letters, which are on disk, and what is asked about the
-//! rules; nothing here changes anything. Every answer carries the caller's `X-Correlation-ID`, or a new one.
+//! rules, and the work that administrators order ([`jobs`]). Every answer carries the caller's `X-Correlation-ID`, or a new one.
 
 mod correlation;
 mod dead_letters;
 mod health;
+pub mod jobs;
 mod metrics;
 pub mod preview;
 mod rules;
@@ -27,6 +28,7 @@ use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
+use self::jobs::Jobs;
 use self::preview::Preview;
 use self::visitors::{Stranger, may_see};
 use crate::dead_letters::Store;
@@ -54,6 +56,7 @@ pub struct State {
     /// Those that are in force.
     pub rules: watch::Receiver<Arc<Rules>>,
     pub preview: Arc<dyn Preview>,
+    pub jobs: Arc<dyn Jobs>,
 }
 
 /// Serves until `stop`. The listener is bound by the caller, so that a busy port is an error before anything runs.
@@ -135,6 +138,7 @@ fn dependencies(board: &Arc<Board>) -> impl Filter<Extract = (Response,), Error 
             "/health/dependencies",
             "/api/dead-letters",
             "/api/history",
+            "/api/job",
             "/api/preview",
             "/api/rules",
         ];
@@ -158,7 +162,7 @@ fn dependencies(board: &Arc<Board>) -> impl Filter<Extract = (Response,), Error 
 
 /// What happens in somebody's home: `/api`.
 fn inside(
-    State { board, letters, rules, preview }: State,
+    State { board, letters, rules, preview, jobs }: State,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     let visitor = warp::path("api")
         .and(warp::filters::addr::remote())
@@ -190,7 +194,37 @@ fn inside(
         .and(get())
         .and(snapshot(&board))
         .map(|seen: Snapshot| json(StatusCode::OK, &seen.history));
-    visitor.and(dead_letters.or(history).unify().or(of_entity).unify().or(of_state).unify().or(in_force).unify())
+    let with_jobs = warp::any().map(move || Arc::clone(&jobs));
+    let order = warp::path!("job")
+        .and(warp::post())
+        .and(warp::filters::addr::remote())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::content_length_limit(jobs::MOST_BYTES))
+        .and(warp::body::bytes())
+        .and(with_jobs.clone())
+        .and_then(jobs::order);
+    let stop = warp::path!("job")
+        .and(warp::delete())
+        .and(warp::filters::addr::remote())
+        .and(warp::header::headers_cloned())
+        .and(with_jobs.clone())
+        .and_then(jobs::stop);
+    let job =
+        warp::path!("job").and(get()).and(with_jobs).map(|jobs: Arc<dyn Jobs>| json(StatusCode::OK, &jobs.seen()));
+    let jobs = job.or(order).unify().or(stop).unify();
+    visitor.and(
+        dead_letters
+            .or(history)
+            .unify()
+            .or(of_entity)
+            .unify()
+            .or(of_state)
+            .unify()
+            .or(in_force)
+            .unify()
+            .or(jobs)
+            .unify(),
+    )
 }
 
 fn get() -> impl Filter<Extract = (), Error = Rejection> + Copy {
@@ -227,6 +261,7 @@ async fn refusal(rejection: Rejection) -> Result<Response, Infallible> {
 fn wrong_method(path: &str) -> Response {
     let (allowed, error) = match path {
         "/api/preview" => ("GET, HEAD, POST", "only GET, HEAD and POST are answered here"),
+        "/api/job" => ("GET, HEAD, POST, DELETE", "only GET, HEAD, POST and DELETE are answered here"),
         _ => ("GET, HEAD", "only GET and HEAD are answered here"),
     };
     let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, error);
@@ -287,7 +322,7 @@ mod tests {
         rules.rules.push(Rule { name, selection: Selection::default(), actions: Actions::default() });
         let (_, rules) = watch::channel(Arc::new(rules));
         let letters = Store::open("/nowhere/dead-letters", 0);
-        State { board: Arc::clone(board), letters, rules, preview: Arc::new(Scales) }
+        State { board: Arc::clone(board), letters, rules, preview: Arc::new(Scales), jobs: Arc::new(jobs::tests::Idle) }
     }
 
     async fn get(path: &str, board: &Arc<Board>, surface: Surface) -> (u16, String) {
@@ -366,6 +401,7 @@ mod tests {
         let routes = routes(Surface::Everything, &state(&board()));
         for (method, path, status, allowed) in [
             ("DELETE", "/api/preview", 405, Some("GET, HEAD, POST")),
+            ("PUT", "/api/job", 405, Some("GET, HEAD, POST, DELETE")),
             ("POST", "/api/rules", 405, Some("GET, HEAD")),
             ("POST", "/health", 405, Some("GET, HEAD")),
             ("POST", "/nowhere", 404, None),

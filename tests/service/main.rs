@@ -19,6 +19,7 @@ mod commands;
 mod database;
 mod gaps;
 mod home;
+mod jobs;
 mod options;
 mod replay;
 mod rooms;

@@ -223,7 +223,11 @@ impl Service {
     }
 
     pub fn post(&self, path: &str, body: &str) -> Answer {
-        send(self.address, "POST", path, &[], body).unwrap_or_else(|| panic!("no answer to POST {path}"))
+        self.post_with(path, &[], body)
+    }
+
+    pub fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        send(self.address, "POST", path, headers, body).unwrap_or_else(|| panic!("no answer to POST {path}"))
     }
 
     /// The sum of the samples that have this name and at least these labels, such as `ha_sessions_total` or
