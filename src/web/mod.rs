@@ -322,7 +322,13 @@ mod tests {
         rules.rules.push(Rule { name, selection: Selection::default(), actions: Actions::default() });
         let (_, rules) = watch::channel(Arc::new(rules));
         let letters = Store::open("/nowhere/dead-letters", 0);
-        State { board: Arc::clone(board), letters, rules, preview: Arc::new(Scales), jobs: Arc::new(jobs::tests::Idle) }
+        State {
+            board: Arc::clone(board),
+            letters,
+            rules,
+            preview: Arc::new(Scales),
+            jobs: Arc::new(super::jobs::tests::Idle),
+        }
     }
 
     async fn get(path: &str, board: &Arc<Board>, surface: Surface) -> (u16, String) {
