@@ -28,8 +28,10 @@
 //!    [`dead_letters`]: lines that a database refused for good, on disk until somebody sends them again; and events of
 //!    which no line could be made.
 //! 8. [`influx`]: one request to one target: InfluxDB 1, 2, 3, VictoriaMetrics, or files.
-//! 9. [`status`]: what every part says about itself; [`web`] shows it.
-//! 10. [`app`]: wires all this, visits the target while nothing is written, and holds the commands of [`cli`].
+//! 9. [`import`]: the recorder's past, with a cursor on disk, past the spool. [`verify`]: what the recorder knows against what
+//!    [`influx::query`] reads back, entity by entity and hour by hour.
+//! 10. [`status`]: what every part says about itself; [`web`] shows it.
+//! 11. [`app`]: wires all this, visits the target while nothing is written, and holds the commands of [`cli`].
 //!     [`runtime`] is below everything and knows no domain.
 //!
 //! [`demo`] is a simulated home that speaks Home Assistant's protocol; the demo command, the tests and the benchmarks
@@ -38,7 +40,7 @@
 //! # The rules
 //!
 //! - **Who decides does not act.** Deciders (`rules`, `session`, `reload`, `protocol`, `states`, `registry`, `subscriptions`,
-//!   `receipts`, `filter`, `treatment`, `mqtt`, `twice`, `places`, `fired`, `schema`, `pace`, `encode`, `ledger`, `breaker`,
+//!   `receipts`, `filter`, `treatment`, `mqtt`, `twice`, `places`, `fired`, `schema`, `pace`, `frontier`, `encode`, `ledger`, `breaker`,
 //!   `verdict`, `isolate`, `allowance`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
 //!   around them obey.
 //! - **Every event has one fate at each target** ([`model::fate`]): stored, held, filtered, a duplicate, refused, set
