@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -118,12 +118,7 @@ impl Desk {
         state.job = job;
     }
 
-    async fn do_it(
-        &self,
-        task: Task,
-        rules: &Arc<Rules>,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<serde_json::Value> {
+    async fn do_it(&self, task: Task, rules: &Arc<Rules>, stop: &CancellationToken) -> anyhow::Result<Value> {
         let settings = &self.settings;
         let data_dir = &settings.place.data_dir;
         let home = settings.home_assistant.as_ref().ok_or_else(|| anyhow::anyhow!("no Home Assistant to ask"))?;
@@ -271,6 +266,12 @@ impl Jobs for Desk {
             Ok(names(listed.map_err(|err| err.to_string())?.result(), &user))
         }
         .boxed()
+    }
+
+    fn coverage(self: Arc<Self>, entity_id: Option<String>) -> BoxFuture<'static, Value> {
+        let path = self.settings.place.data_dir.join(coverage::FILE);
+        let read = tokio::task::spawn_blocking(move || coverage::load(&path).figures(entity_id.as_deref()));
+        async { read.await.expect("reading a file does not panic") }.boxed()
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::coverage;
 use super::greeting;
 use super::jobs;
 use super::lock::Lock;
@@ -135,6 +136,8 @@ pub(super) async fn run(
     let places_file = settings.place.data_dir.join(places::FILE);
     let known = places::load(&places_file);
     keeping.spawn("places", |stop| places::keep(places_file, places, Arc::clone(&board), stop));
+
+    keeping.spawn("coverage", |stop| coverage::watch(settings.place.data_dir.clone(), Arc::clone(&board), stop));
 
     let delivery = deliver_to_all(&settings, &spool, &letters, &board)?;
 

@@ -150,6 +150,16 @@ pub struct Target {
     pub books: Books,
     pub backlog: Backlog,
     pub writes: Writes,
+    /// `None`: nobody has looked yet.
+    pub verified: Option<Verified>,
+}
+
+/// What `verify` found in the days that it has looked at: how many changes Home Assistant knows, and how many of them the
+/// target lacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    pub known: u64,
+    pub missing: u64,
 }
 
 /// The state of the circuit breaker before a target.

@@ -7,7 +7,7 @@ use crate::model::fate::{Dropped, SetAside};
 use crate::model::time::Timestamp;
 
 use super::board::{ByReason, Counter, Gauge, LinkBoard, Moment, lock};
-use super::snapshot::{Backlog, Books, Circuit, Histogram, Target, Writes};
+use super::snapshot::{Backlog, Books, Circuit, Histogram, Target, Verified, Writes};
 
 /// One place that points go to, written by its delivery and by the spool.
 pub struct TargetBoard {
@@ -17,6 +17,7 @@ pub struct TargetBoard {
     pub backlog: BacklogBoard,
     pub writes: WritesBoard,
     circuit: Mutex<Circuit>,
+    verified: Mutex<Option<Verified>>,
 }
 
 impl TargetBoard {
@@ -28,11 +29,17 @@ impl TargetBoard {
             backlog: BacklogBoard::default(),
             writes: WritesBoard::default(),
             circuit: Mutex::new(Circuit::Closed),
+            verified: Mutex::default(),
         }
     }
 
     pub fn circuit(&self, state: Circuit) {
         *lock(&self.circuit) = state;
+    }
+
+    /// See [`Verified`].
+    pub fn verified(&self, known: u64, missing: u64) {
+        *lock(&self.verified) = Some(Verified { known, missing });
     }
 
     pub(super) fn snapshot(&self) -> Target {
@@ -43,6 +50,7 @@ impl TargetBoard {
             books: self.books.snapshot(),
             backlog: self.backlog.snapshot(),
             writes: self.writes.snapshot(),
+            verified: *lock(&self.verified),
         }
     }
 }

@@ -70,37 +70,62 @@ impl Coverage {
         serde_json::to_string(self).expect("texts and numbers are JSON")
     }
 
-    /// With the share that is there: by day, by entity, by target.
+    /// With the share that is there: of each target, in all, by day and by entity; or of one entity, in all and by day.
     #[must_use]
-    pub fn figures(&self) -> Value {
-        let of_entity = |days: &BTreeMap<String, Day>| {
-            let shown: BTreeMap<&String, Value> = days.iter().map(|(name, day)| (name, day.figure())).collect();
-            let mut figure = sum(days.values()).figure();
-            figure["days"] = json!(shown);
+    pub fn figures(&self, of: Option<&str>) -> Value {
+        let figure = |entities: &BTreeMap<String, BTreeMap<String, Day>>| {
+            let chosen = || entities.iter().filter(|(id, _)| of.is_none_or(|of| of == *id)).map(|(_, days)| days);
+            let mut by_day: BTreeMap<&str, Day> = BTreeMap::new();
+            for (name, day) in chosen().flatten() {
+                by_day.entry(name).or_default().add(*day);
+            }
+            let mut figure = sum(chosen().flat_map(BTreeMap::values)).figure();
+            figure["days"] = by_day.into_iter().map(|(name, day)| (name.to_owned(), day.figure())).collect();
+            if of.is_none() {
+                let by_entity = entities.iter().map(|(id, days)| (id.clone(), sum(days.values()).figure()));
+                figure["entities"] = by_entity.collect();
+            }
             figure
         };
-        let of_target = |entities: &BTreeMap<String, BTreeMap<String, Day>>| {
-            let shown: BTreeMap<&String, Value> = entities.iter().map(|(name, days)| (name, of_entity(days))).collect();
-            let mut figure = sum(entities.values().flat_map(BTreeMap::values)).figure();
-            figure["entities"] = json!(shown);
-            figure
-        };
-        let targets: BTreeMap<&String, Value> = self.targets.iter().map(|(name, all)| (name, of_target(all))).collect();
+        let targets: Value = self.targets.iter().map(|(name, entities)| (name.clone(), figure(entities))).collect();
         json!({ "targets": targets })
+    }
+
+    /// How many changes were looked for and how many were missing, by target.
+    #[must_use]
+    pub fn totals(&self) -> Vec<(String, u64, u64)> {
+        let total = |(name, entities): (&String, &BTreeMap<String, BTreeMap<String, Day>>)| {
+            let Day { known, missing } = sum(entities.values().flat_map(BTreeMap::values));
+            (name.clone(), known, missing)
+        };
+        self.targets.iter().map(total).collect()
     }
 }
 
 impl Day {
+    fn add(&mut self, other: Self) {
+        self.known += other.known;
+        self.missing += other.missing;
+    }
+
     fn figure(self) -> Value {
-        #[expect(clippy::cast_precision_loss, reason = "a share of counts far below 2^53")]
-        let ratio =
-            if self.known == 0 { 1.0 } else { (self.known - self.missing.min(self.known)) as f64 / self.known as f64 };
-        json!({"known": self.known, "missing": self.missing, "ratio": ratio})
+        json!({"known": self.known, "missing": self.missing, "ratio": ratio(self.known, self.missing)})
     }
 }
 
+/// The share of what is known that is there, from 0 to 1; 1 where nothing is known.
+#[must_use]
+pub fn ratio(known: u64, missing: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a share of counts far below 2^53")]
+    let share = |part: u64| part as f64 / known as f64;
+    if known == 0 { 1.0 } else { share(known.saturating_sub(missing)) }
+}
+
 fn sum<'a>(days: impl Iterator<Item = &'a Day>) -> Day {
-    days.fold(Day::default(), |sum, day| Day { known: sum.known + day.known, missing: sum.missing + day.missing })
+    days.fold(Day::default(), |mut sum, day| {
+        sum.add(*day);
+        sum
+    })
 }
 
 #[cfg(test)]
@@ -144,12 +169,16 @@ mod tests {
         coverage.merge(&report(&[("2026-11-23T00", 10, 0), ("2026-11-22T01", 4, 0)]), now);
         let again = Coverage::from_json(&coverage.to_json()).unwrap();
         assert_eq!(again, coverage);
-        let figures = again.figures();
-        let entity = &figures["targets"]["influxdb"]["entities"]["a.b"];
-        assert_eq!(entity["days"]["2026-11-22"], serde_json::json!({"known": 10, "missing": 1, "ratio": 0.9}));
-        assert_eq!(entity["days"]["2026-11-23"]["ratio"], 1.0);
-        assert_eq!((&entity["known"], &entity["ratio"]), (&20.into(), &0.95.into()));
-        assert_eq!(figures["targets"]["influxdb"]["ratio"], 0.95);
+        let figures = again.figures(None);
+        let target = &figures["targets"]["influxdb"];
+        assert_eq!(target["days"]["2026-11-22"], serde_json::json!({"known": 10, "missing": 1, "ratio": 0.9}));
+        assert_eq!(target["days"]["2026-11-23"]["ratio"], 1.0);
+        assert_eq!((&target["known"], &target["ratio"]), (&20.into(), &0.95.into()));
+        assert_eq!(target["entities"]["a.b"], serde_json::json!({"known": 20, "missing": 1, "ratio": 0.95}));
+        let of = |entity| again.figures(Some(entity))["targets"]["influxdb"].clone();
+        assert_eq!((&of("a.b")["days"], &of("a.b")["entities"]), (&target["days"], &serde_json::Value::Null));
+        assert_eq!(of("a.c"), serde_json::json!({"known": 0, "missing": 0, "ratio": 1.0, "days": {}}));
+        assert_eq!(again.totals(), [("influxdb".to_owned(), 20, 1)]);
         assert_eq!(Coverage::from_json("half"), None);
     }
 }

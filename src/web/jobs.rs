@@ -1,6 +1,7 @@
 //! `/api/job`: long work that people order and watch - an import, or a comparison. One at a time.
 //!
-//! GET says how it is. POST orders one, DELETE stops it; only administrators of Home Assistant may.
+//! GET says how it is. POST orders one, DELETE stops it; only administrators of Home Assistant may. `/api/coverage` says
+//! what comparisons have found out so far.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -87,6 +88,19 @@ pub trait Jobs: Send + Sync {
 
     /// Whether this user of Home Assistant is an administrator. Takes seconds at most.
     fn is_administrator(self: Arc<Self>, user: String) -> BoxFuture<'static, Result<bool, String>>;
+
+    /// What comparisons have found out, as [`crate::verify::coverage::Coverage::figures`] has it; of one entity, or of all.
+    fn coverage(self: Arc<Self>, entity_id: Option<String>) -> BoxFuture<'static, Value>;
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    entity_id: Option<String>,
+}
+
+pub(super) async fn coverage(query: Query, jobs: Arc<dyn Jobs>) -> Result<Response, Infallible> {
+    Ok(json(StatusCode::OK, &jobs.coverage(query.entity_id).await))
 }
 
 /// Why nothing was begun.
@@ -155,6 +169,7 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use futures_util::future::{BoxFuture, FutureExt};
+    use serde_json::Value;
     use warp::http::HeaderMap;
     use warp::hyper::body::Bytes;
 
@@ -183,6 +198,10 @@ pub(super) mod tests {
         fn is_administrator(self: Arc<Self>, user: String) -> BoxFuture<'static, Result<bool, String>> {
             let answer = if user == "nobody answers" { Err("away".to_owned()) } else { Ok(user == "anna") };
             std::future::ready(answer).boxed()
+        }
+
+        fn coverage(self: Arc<Self>, entity_id: Option<String>) -> BoxFuture<'static, Value> {
+            std::future::ready(Value::from(entity_id)).boxed()
         }
     }
 

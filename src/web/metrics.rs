@@ -12,7 +12,8 @@ use warp::http::{HeaderMap, HeaderValue, header};
 use warp::reply::{Reply, Response};
 
 use crate::model::time::Timestamp;
-use crate::status::snapshot::{Circuit, Histogram, LinkState, Snapshot, Target};
+use crate::status::snapshot::{Circuit, Histogram, LinkState, Snapshot, Target, Verified};
+use crate::verify::coverage::ratio;
 
 const PREFIX: &str = "ha_ingest";
 
@@ -134,7 +135,15 @@ impl Exposition {
             history.unreadable,
         )?;
         let help = "Entities with changes in a gap that Home Assistant's history does not have";
-        out.counter("gaps_not_closed", help, history.not_closed_total)
+        out.counter("gaps_not_closed", help, history.not_closed_total)?;
+        let help = "Share of the changes known to Home Assistant that verify found in the target";
+        let mut metric = out.0.encode_descriptor("coverage_ratio", help, None, MetricType::Gauge)?;
+        for target in &self.0.targets {
+            if let Some(Verified { known, missing }) = target.verified {
+                metric.encode_family(&[("target", target.name.as_str())])?.encode_gauge(&ratio(known, missing))?;
+            }
+        }
+        Ok(())
     }
 
     fn arrivals(&self, out: &mut Out<'_>) -> fmt::Result {

@@ -136,6 +136,7 @@ fn dependencies(board: &Arc<Board>) -> impl Filter<Extract = (Response,), Error 
             "/ready",
             "/metrics",
             "/health/dependencies",
+            "/api/coverage",
             "/api/dead-letters",
             "/api/history",
             "/api/job",
@@ -209,6 +210,11 @@ fn inside(
         .and(warp::header::headers_cloned())
         .and(with_jobs.clone())
         .and_then(jobs::stop);
+    let covered = warp::path!("coverage")
+        .and(get())
+        .and(warp::query::<jobs::Query>())
+        .and(with_jobs.clone())
+        .and_then(jobs::coverage);
     let job =
         warp::path!("job").and(get()).and(with_jobs).map(|jobs: Arc<dyn Jobs>| json(StatusCode::OK, &jobs.seen()));
     let jobs = job.or(order).unify().or(stop).unify();
@@ -223,6 +229,8 @@ fn inside(
             .or(in_force)
             .unify()
             .or(jobs)
+            .unify()
+            .or(covered)
             .unify(),
     )
 }

@@ -48,6 +48,18 @@ fn an_import_and_a_comparison_are_ordered_watched_and_done() {
     assert_eq!((&job["kind"], &job["error"]), (&json!("verify"), &Value::Null), "{job}");
     let total = &job["result"]["targets"][0]["total"];
     assert!(total["known"].as_u64().unwrap() > 1_000 && total["missing"] == total["known"], "{job}");
+
+    let coverage = service.get("/api/coverage").json();
+    let found = &coverage["targets"]["influxdb"];
+    assert_eq!((&found["known"], &found["missing"], &found["ratio"]), (&total["known"], &total["known"], &json!(0.0)));
+    let (entity, figure) = found["entities"].as_object().unwrap().iter().next().unwrap();
+    let of_one = service.get(&format!("/api/coverage?entity_id={entity}")).json();
+    let days = of_one["targets"]["influxdb"]["days"].as_object().unwrap();
+    assert_eq!(days.values().map(|day| day["known"].as_u64().unwrap()).sum::<u64>(), figure["known"].as_u64().unwrap());
+    assert_eq!(service.get("/api/coverage?entity=x").status, 400);
+    service.wait_until("the share is told", |service| {
+        service.get("/metrics").body.contains("ha_ingest_coverage_ratio{target=\"influxdb\"} 0")
+    });
     service.stop();
 }
 
