@@ -49,7 +49,7 @@ pub(super) async fn run(flags: &Flags, wishes: cli::Demo) -> anyhow::Result<Exit
     // A service that was stopped here left its own points to be delivered, and not to this archive.
     settings.place.data_dir = settings.place.data_dir.join("demo-data");
     settings.targets = vec![NamedTarget { name: "influxdb".to_owned(), place: Target::Archive(archive.clone()) }];
-    logging::start(settings.log);
+    let log = logging::start(settings.log, &settings.place.data_dir);
 
     // Wrong rules are told before anything is said to listen.
     let pipeline = Pipeline::new(&rules::load(&settings)?.rules);
@@ -63,7 +63,7 @@ pub(super) async fn run(flags: &Flags, wishes: cli::Demo) -> anyhow::Result<Exit
     extra.spawn("simulated_home", |stop| prepared.simulator.run(stop));
     extra.spawn("ticker", |stop| tick(Arc::clone(&board), prepared.handle, pipeline, stop));
     let run_for = wishes.seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
-    service::run(settings, doors, Arc::clone(&board), signals, Extra { group: Some(extra), run_for }).await?;
+    service::run(settings, &log, doors, Arc::clone(&board), signals, Extra { group: Some(extra), run_for }).await?;
 
     let seen = board.snapshot(Instant::now(), clock::now());
     let books = &seen.targets[0].books;

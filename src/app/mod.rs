@@ -76,12 +76,12 @@ fn obey(cli: &Cli) -> anyhow::Result<Exit> {
     match cli.command.clone().unwrap_or_default() {
         Command::Run => {
             let settings = config::load(&cli.flags, environment)?;
-            logging::start(settings.log);
+            let log = logging::start(settings.log, &settings.place.data_dir);
             on_runtime(async {
                 let signals = StopSignals::listen().context("cannot listen for signals")?;
                 let doors = Doors::open(&settings).await?;
                 let board = service::board(&settings);
-                service::run(settings, doors, board, signals, Extra::default()).await?;
+                service::run(settings, &log, doors, board, signals, Extra::default()).await?;
                 Ok(Exit::Done)
             })
         }

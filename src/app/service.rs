@@ -27,6 +27,7 @@ use crate::pipeline::Pipeline;
 use crate::rules::Rules;
 use crate::runtime::clock;
 use crate::runtime::group::{self, Group};
+use crate::runtime::logging::Control;
 use crate::runtime::repeats::{Repeats, Worth};
 use crate::runtime::signal::StopSignals;
 use crate::spool::shared::Shared;
@@ -93,9 +94,10 @@ pub(super) fn board(settings: &Settings) -> Arc<Board> {
     Arc::new(Board::of(&names, Instant::now(), clock::now()))
 }
 
-/// Runs until a signal.
+/// Runs until a signal. The log outlives it: its last words are said when the web server has gone.
 pub(super) async fn run(
     settings: Settings,
+    log: &Control,
     doors: Doors,
     board: Arc<Board>,
     mut signals: StopSignals,
@@ -121,6 +123,7 @@ pub(super) async fn run(
             rules: rules.clone(),
             preview,
             jobs: Arc::clone(&jobs) as Arc<dyn web::jobs::Jobs>,
+            log: log.clone(),
         },
     )?;
 

@@ -33,6 +33,9 @@ pub struct Log {
     pub level: LogLevel,
     /// `text` for the log panel, or `json`. Default: `text`.
     pub format: LogFormat,
+    /// Whether the log is in files as well: `log/ha-ingestor.log` in the data folder, 10 MiB, and four older ones.
+    /// Default: false.
+    pub file: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,7 +248,7 @@ impl Default for Mqtt {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Text }
+        Self { level: LogLevel::Info, format: LogFormat::Text, file: false }
     }
 }
 
@@ -313,7 +316,7 @@ mod tests {
     #[test]
     fn the_defaults_are_the_contract_with_the_user() {
         let contract = json!({
-            "log": {"level": "info", "format": "text"},
+            "log": {"level": "info", "format": "text", "file": false},
             "home_assistant": {"url": "", "token": "", "verify_tls": true, "ca_certificate": ""},
             "influxdb": {
                 "url": "", "api": "auto", "database": "home_assistant", "retention_policy": "", "username": "",

@@ -54,6 +54,8 @@ pub struct RulesFile {
 pub struct Log {
     pub level: tracing::Level,
     pub format: LogFormat,
+    /// In the data folder as well.
+    pub file: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -222,7 +222,7 @@ fn unknown_options_are_answered_with_the_nearest_or_with_all() {
     refused(
         &json!({"x": 1, "log": {"zzz": {"level": "info"}}}),
         &[
-            "unknown option `log.zzz`: it can be format, level",
+            "unknown option `log.zzz`: it can be file, format, level",
             "unknown option `x`: it can be delivery, events, filter, history, home_assistant, influxdb, log, mirrors, mqtt, schema",
         ],
     );

@@ -117,10 +117,8 @@ pub(super) async fn order(
     body: Bytes,
     jobs: Arc<dyn Jobs>,
 ) -> Result<Response, Infallible> {
-    // A page of somebody else's can send forms without being asked, but not this.
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.starts_with("application/json") {
-        return Ok(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the order as application/json"));
+    if let Some(refused) = not_json(&headers) {
+        return Ok(refused);
     }
     if let Some(refused) = refuse(from, &headers, &jobs).await {
         return Ok(refused);
@@ -151,8 +149,15 @@ pub(super) async fn stop(
     })
 }
 
+/// A page of somebody else's can send forms without being asked, but not JSON. Returns what it hears.
+pub(super) fn not_json(headers: &HeaderMap) -> Option<Response> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    (!kind.starts_with("application/json"))
+        .then(|| problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the order as application/json"))
+}
+
 /// This machine may, and through the Supervisor administrators of Home Assistant. Returns what everybody else hears.
-async fn refuse(from: Option<SocketAddr>, headers: &HeaderMap, jobs: &Arc<dyn Jobs>) -> Option<Response> {
+pub(super) async fn refuse(from: Option<SocketAddr>, headers: &HeaderMap, jobs: &Arc<dyn Jobs>) -> Option<Response> {
     let may = match headers.get(USER).and_then(|user| user.to_str().ok()) {
         None => Ok(from.is_none_or(|from| from.ip().to_canonical().is_loopback())),
         Some(user) => Arc::clone(jobs).is_administrator(user.to_owned()).await,

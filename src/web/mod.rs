@@ -8,6 +8,7 @@ mod correlation;
 mod dead_letters;
 mod health;
 pub mod jobs;
+mod log;
 mod metrics;
 pub mod preview;
 mod rules;
@@ -33,6 +34,7 @@ use self::preview::Preview;
 use self::visitors::{Stranger, may_see};
 use crate::dead_letters::Store;
 use crate::rules::Rules;
+use crate::runtime::logging::Control;
 use crate::runtime::{BEAT, clock};
 use crate::status::board::Board;
 use crate::status::snapshot::Snapshot;
@@ -57,6 +59,7 @@ pub struct State {
     pub rules: watch::Receiver<Arc<Rules>>,
     pub preview: Arc<dyn Preview>,
     pub jobs: Arc<dyn Jobs>,
+    pub log: Control,
 }
 
 /// Serves until `stop`. The listener is bound by the caller, so that a busy port is an error before anything runs.
@@ -140,6 +143,7 @@ fn dependencies(board: &Arc<Board>) -> impl Filter<Extract = (Response,), Error 
             "/api/dead-letters",
             "/api/history",
             "/api/job",
+            "/api/log",
             "/api/preview",
             "/api/rules",
         ];
@@ -163,7 +167,7 @@ fn dependencies(board: &Arc<Board>) -> impl Filter<Extract = (Response,), Error 
 
 /// What happens in somebody's home: `/api`.
 fn inside(
-    State { board, letters, rules, preview, jobs }: State,
+    State { board, letters, rules, preview, jobs, log }: State,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     let visitor = warp::path("api")
         .and(warp::filters::addr::remote())
@@ -215,6 +219,17 @@ fn inside(
         .and(warp::query::<jobs::Query>())
         .and(with_jobs.clone())
         .and_then(jobs::coverage);
+    let with_log = warp::any().map(move || log.clone());
+    let level = warp::path!("log").and(get()).and(with_log.clone()).map(|log: Control| log::level(&log));
+    let set_level = warp::path!("log")
+        .and(warp::put())
+        .and(warp::filters::addr::remote())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::content_length_limit(jobs::MOST_BYTES))
+        .and(warp::body::bytes())
+        .and(with_jobs.clone())
+        .and(with_log)
+        .and_then(log::set_level);
     let job =
         warp::path!("job").and(get()).and(with_jobs).map(|jobs: Arc<dyn Jobs>| json(StatusCode::OK, &jobs.seen()));
     let jobs = job.or(order).unify().or(stop).unify();
@@ -231,6 +246,10 @@ fn inside(
             .or(jobs)
             .unify()
             .or(covered)
+            .unify()
+            .or(level)
+            .unify()
+            .or(set_level)
             .unify(),
     )
 }
@@ -269,6 +288,7 @@ async fn refusal(rejection: Rejection) -> Result<Response, Infallible> {
 fn wrong_method(path: &str) -> Response {
     let (allowed, error) = match path {
         "/api/preview" => ("GET, HEAD, POST", "only GET, HEAD and POST are answered here"),
+        "/api/log" => ("GET, HEAD, PUT", "only GET, HEAD and PUT are answered here"),
         "/api/job" => ("GET, HEAD, POST, DELETE", "only GET, HEAD, POST and DELETE are answered here"),
         _ => ("GET, HEAD", "only GET and HEAD are answered here"),
     };
@@ -336,6 +356,7 @@ mod tests {
             rules,
             preview: Arc::new(Scales),
             jobs: Arc::new(super::jobs::tests::Idle),
+            log: crate::runtime::logging::Control::detached(tracing::Level::INFO),
         }
     }
 
@@ -416,6 +437,7 @@ mod tests {
         for (method, path, status, allowed) in [
             ("DELETE", "/api/preview", 405, Some("GET, HEAD, POST")),
             ("PUT", "/api/job", 405, Some("GET, HEAD, POST, DELETE")),
+            ("POST", "/api/log", 405, Some("GET, HEAD, PUT")),
             ("POST", "/api/rules", 405, Some("GET, HEAD")),
             ("POST", "/health", 405, Some("GET, HEAD")),
             ("POST", "/nowhere", 404, None),

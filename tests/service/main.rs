@@ -20,6 +20,7 @@ mod database;
 mod gaps;
 mod home;
 mod jobs;
+mod log;
 mod options;
 mod replay;
 mod rooms;

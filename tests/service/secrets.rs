@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::service::{Service, lines_with, options_file, output, printed};
+use crate::service::{Place, Service, lines_with, options_file, output, printed};
 use crate::world::{Mood, World};
 
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9-token-of-home-assistant";
@@ -20,18 +20,19 @@ fn must_hold_none(what: &str, text: &str) {
 #[test]
 fn no_secret_is_in_anything_that_it_says_whatever_fails() {
     for format in ["text", "json"] {
-        let world = World::new();
+        let (world, place) = (World::new(), Place::new());
         let mut options = world.options();
-        options["log"] = json!({"level": "trace", "format": format});
+        options["log"] = json!({"level": "trace", "format": format, "file": true});
         options["home_assistant"]["token"] = json!(TOKEN);
         options["influxdb"]["url"] = json!(world.database.url().replace("http://", "http://me@"));
         options["influxdb"]["password"] = json!(PASSWORD);
-        let mut service = Service::start(&options);
+        let mut service = Service::start_at(&place, place.command(Some(&options), &[]));
         // The home accepts another one.
         service.wait_for_reason("does not accept the token");
         let pages = |service: &Service| {
-            for path in ["/", "/health", "/ready", "/metrics", "/health/dependencies", "/health/dependencies/influxdb"]
-            {
+            let health = ["/health", "/ready", "/metrics", "/health/dependencies", "/health/dependencies/influxdb"];
+            let inside = ["/api/coverage", "/api/dead-letters", "/api/history", "/api/job", "/api/log", "/api/rules"];
+            for &path in ["/"].iter().chain(&health).chain(&inside) {
                 must_hold_none(path, &service.get(path).body);
             }
         };
@@ -39,7 +40,7 @@ fn no_secret_is_in_anything_that_it_says_whatever_fails() {
         must_hold_none("the log", &service.stop().log);
 
         options["home_assistant"]["token"] = json!("demo");
-        let mut service = Service::start(&options);
+        let mut service = Service::start_at(&place, place.command(Some(&options), &[]));
         service.wait_until_ready();
         // The server may repeat what it was told.
         let moods = [
@@ -60,6 +61,9 @@ fn no_secret_is_in_anything_that_it_says_whatever_fails() {
         pages(&service);
         assert!(world.database.requests().iter().any(|request| request.header("authorization").is_some()));
         must_hold_none("the log", &service.stop().log);
+        let file = std::fs::read_to_string(place.data().join("log/ha-ingestor.log")).unwrap();
+        assert!(file.contains("connected to Home Assistant"), "{file}");
+        must_hold_none("the log file", &file);
     }
 }
 

@@ -227,7 +227,11 @@ impl Service {
     }
 
     pub fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        send(self.address, "POST", path, headers, body).unwrap_or_else(|| panic!("no answer to POST {path}"))
+        self.send("POST", path, headers, body)
+    }
+
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        send(self.address, method, path, headers, body).unwrap_or_else(|| panic!("no answer to {method} {path}"))
     }
 
     /// The sum of the samples that have this name and at least these labels, such as `ha_sessions_total` or

@@ -31,7 +31,7 @@ const CERTIFICATES: &str = "/ssl";
 
 impl Settings {
     pub(super) fn check(options: Options, place: Place, machine: &Machine<'_>, faults: &mut Faults) -> Self {
-        let log = Log { level: options.log.level.into(), format: options.log.format };
+        let log = Log { level: options.log.level.into(), format: options.log.format, file: options.log.file };
         let home_assistant = home_assistant::check(options.home_assistant, machine, faults);
         let targets = targets::check(options.influxdb, options.mirrors, machine, faults);
         let filter = filter::check(options.filter, faults);
