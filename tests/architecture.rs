@@ -98,6 +98,7 @@ const DECIDERS: &[&str] = &[
     "src/deliver/isolate.rs",
     "src/runtime/repeats.rs",
     "src/demo/home.rs",
+    "src/demo/trouble.rs",
     "src/verify/compare.rs",
     "src/verify/report.rs",
     "src/verify/step.rs",

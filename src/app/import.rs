@@ -21,6 +21,9 @@ use crate::runtime::clock;
 /// Beside that of the service, which may run at the same time.
 pub(super) const LOCK: &str = "import";
 
+/// Names in one sentence.
+const MOST_NAMED: usize = 20;
+
 pub(super) async fn run(settings: &Settings, wishes: &Import) -> anyhow::Result<Exit> {
     let mut voice = Voice::new();
     let now = clock::now();
@@ -129,6 +132,15 @@ fn tell(summary: &Summary, is_dry_run: bool, began: Instant, voice: &mut Voice) 
     ));
     if totals.external > 0 {
         voice.say(&format!("{} statistics belong to no entity and are left out", totals.external));
+    }
+    if !totals.gone.is_empty() {
+        let names: Vec<&str> = totals.gone.iter().take(MOST_NAMED).map(String::as_str).collect();
+        let more = if totals.gone.len() > names.len() { ", ..." } else { "" };
+        voice.say(&format!(
+            "statistics of {} entities that have no state in Home Assistant now are left out: {}{more}",
+            totals.gone.len(),
+            names.join(", ")
+        ));
     }
     if totals.unreadable > 0 {
         voice.say(&format!("{} rows could not be read", totals.unreadable));

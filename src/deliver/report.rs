@@ -43,6 +43,8 @@ pub(super) struct Report {
     /// Failures of one lane while the other gets through.
     lanes: [Repeats<()>; 2],
     complaints: Complaints,
+    /// Points that are older than what the target keeps.
+    expired: Complaints,
     /// Dead letters that the disk did not take.
     not_set_aside: Repeats<()>,
     /// What was last said about the target's kind.
@@ -67,6 +69,7 @@ impl Report {
             outage: Repeats::default(),
             lanes: Default::default(),
             complaints: Complaints::default(),
+            expired: Complaints::default(),
             not_set_aside: Repeats::default(),
             known_as: String::new(),
             reader,
@@ -189,29 +192,36 @@ impl Report {
         refused.retain(|line| contains(&held, line.id));
         let are_kept = self.set_aside(&refused).await;
 
-        let released = self.reader.release(first..=through);
         let books = &self.target.books;
-        let mut stored: u64 = released.iter().map(|ids| ids.end - ids.start).sum();
-        let left = stored;
-        for line in refused.iter().filter(|line| contains(&released, line.id)) {
-            stored -= 1;
-            match line.reason {
-                Rejection::Expired => books.expired.add(1),
-                Rejection::SetAside(reason) if are_kept => books.set_aside.add(reason, 1),
-                Rejection::SetAside(_) => books.dropped.add(Dropped::NotSetAside, 1),
+        let (left, leaving) = self.reader.release(first..=through, |released| {
+            let left: u64 = released.iter().map(|ids| ids.end - ids.start).sum();
+            let leaving: Vec<_> = refused.iter().filter(|line| contains(&released, line.id)).collect();
+            for line in &leaving {
+                match line.reason {
+                    Rejection::Expired => books.expired.add(1),
+                    Rejection::SetAside(reason) if are_kept => books.set_aside.add(reason, 1),
+                    Rejection::SetAside(_) => books.dropped.add(Dropped::NotSetAside, 1),
+                }
             }
-            // What the database does not keep for so long is no complaint: history brings it by the thousand.
-            if line.reason != Rejection::Expired {
-                self.complaints.add(&line.words);
+            books.stored.add(left - leaving.len() as u64);
+            (left, leaving)
+        });
+        for line in leaving {
+            // History brings what is too old by the thousand, and the server's words have another number each time.
+            match line.reason {
+                Rejection::Expired => self.expired.add("older than the database keeps"),
+                Rejection::SetAside(_) => self.complaints.add(&line.words),
             }
         }
-        books.stored.add(stored);
         if let Some(newest) = settled.newest_stored {
             self.target.writes.newest_stored.raise(newest);
         }
         self.show_pace(left);
         let Self { batch, target, .. } = self;
         let name = &target.name;
+        for (lines, words) in self.expired.due(Instant::now().into_std()) {
+            info!(target_name = name, batch, lines, "{name}: {lines} records are {words}: they are counted as expired");
+        }
         let fate = if are_kept { "set aside as dead letters" } else { "lost" };
         for (lines, words) in self.complaints.due(Instant::now().into_std()) {
             warn!(

@@ -8,6 +8,7 @@ use super::home::Home;
 use super::hub::Hub;
 use super::knobs::Knobs;
 use super::state::{Change, Entry, Happening};
+use crate::model::time::Timestamp;
 use crate::model::value::Attributes;
 use crate::runtime::clock;
 
@@ -43,29 +44,38 @@ impl Handle {
     /// So many changes in one turn, before any client gets a word.
     pub fn storm(&self, count: u64) {
         let knobs = self.0.knobs.borrow().clone();
-        self.0.hub().change(count, &knobs, clock::now());
+        self.0.hub().change(count, &knobs, self.0.now());
     }
 
     /// Sets a state as an integration would. `None`: that is what it was.
     #[must_use = "a state that was already there makes no event"]
     pub fn set(&self, entity_id: &str, state: &str, attributes: Attributes) -> Option<Change> {
-        self.happen(|home| home.set(entity_id, state, attributes, clock::now()).map(Happening::State)).and_then(change)
+        self.happen(|home| home.set(entity_id, state, attributes, self.0.now()).map(Happening::State)).and_then(change)
     }
 
     /// Removes an entity. `None`: there was none.
     #[must_use = "an unknown entity makes no event"]
     pub fn remove(&self, entity_id: &str) -> Option<Change> {
-        self.happen(|home| home.remove(entity_id, clock::now()).map(Happening::State)).and_then(change)
+        self.happen(|home| home.remove(entity_id, self.0.now()).map(Happening::State)).and_then(change)
     }
 
     /// Moves an entity to the room of this name; the registry says so.
     pub fn move_to_area(&self, entity_id: &str, area: &str) {
-        self.happen(|home| home.move_to_area(entity_id, area, clock::now()));
+        self.happen(|home| home.move_to_area(entity_id, area, self.0.now()));
+    }
+
+    /// Gives an entity another name; the registry and the states say so.
+    pub fn rename(&self, entity_id: &str, new_id: &str) {
+        let knobs = self.0.knobs.borrow().clone();
+        let mut hub = self.0.hub();
+        for happening in hub.home.rename(entity_id, new_id, self.0.now()) {
+            hub.tell(&happening, &knobs);
+        }
     }
 
     /// Fires any event; `data` is a JSON object.
     pub fn fire(&self, event_type: &str, data: &str) {
-        self.happen(|home| Some(home.fire(event_type, data.to_owned(), None, clock::now())));
+        self.happen(|home| Some(home.fire(event_type, data.to_owned(), None, self.0.now())));
     }
 
     /// Sends any text as a frame to everybody.
@@ -81,7 +91,7 @@ impl Handle {
 
     /// What a start of Home Assistant does to states that are restored: all are as they were, with a new time.
     pub fn begin_anew(&self) {
-        self.home_mut(|home| home.restore_all(clock::now()));
+        self.home_mut(|home| home.restore_all(self.0.now()));
     }
 
     #[must_use]
@@ -118,6 +128,11 @@ fn change(happening: Happening) -> Option<Change> {
 }
 
 impl Shared {
+    /// By the home's own clock.
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp::from_micros(clock::now().as_micros() + self.knobs.borrow().clock_ahead_micros)
+    }
+
     /// The hub stays usable after a panic elsewhere: every method leaves it whole.
     pub(super) fn hub(&self) -> MutexGuard<'_, Hub> {
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)

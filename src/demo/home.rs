@@ -11,6 +11,7 @@ use super::past;
 use super::random::Random;
 use super::state::{Change, Context, Happening, State};
 use super::time::{seconds, whole};
+use super::trouble::Trouble;
 use super::values::{self, Source};
 use crate::model::time::Timestamp;
 use crate::model::value::{Attributes, Value};
@@ -66,6 +67,8 @@ pub struct Home {
     held: Option<f64>,
     /// The recorder is not loaded.
     pub(super) has_no_recorder: bool,
+    /// What goes wrong with the recorder.
+    pub trouble: Trouble,
     /// The recorder is told to leave these out.
     unrecorded: HashSet<usize>,
     /// Place in the list of [`Home::next_event`].
@@ -88,6 +91,7 @@ impl Home {
             began: seconds(now),
             held: None,
             has_no_recorder: false,
+            trouble: Trouble::default(),
             unrecorded: HashSet::new(),
             next_event: 0,
         };
@@ -177,6 +181,31 @@ impl Home {
         super::json::push_optional(&mut data, before.as_deref());
         data.push_str("}}");
         Some(self.fire("entity_registry_updated", data, None, now))
+    }
+
+    /// Gives an entity another name, as a user does in the settings. Its past goes with it, unless the new name has a past
+    /// of its own: then Home Assistant leaves both where they are.
+    pub fn rename(&mut self, entity_id: &str, new_id: &str, now: Timestamp) -> Vec<Happening> {
+        let Some(mut place) = self.places.get(entity_id).copied() else { return Vec::new() };
+        let Some(removed) = self.remove(entity_id, now) else { return Vec::new() };
+        let old = removed.old.clone().expect("it was there to be removed");
+        if let Some(other) = self.places.get(new_id).copied() {
+            let id = std::mem::replace(&mut self.entities[place].registry_id, self.random.hex());
+            self.entities[other].registry_id = id;
+            place = other;
+        } else {
+            self.places.remove(entity_id);
+            self.entities[place].id = new_id.into();
+            self.places.insert(new_id.into(), place);
+        }
+        let at = self.tick(now);
+        let data = format!(
+            "{{\"action\":\"update\",\"entity_id\":\"{new_id}\",\"old_entity_id\":\"{entity_id}\",\
+             \"changes\":{{\"entity_id\":\"{entity_id}\"}}}}"
+        );
+        let mut happened = vec![self.fire("entity_registry_updated", data, None, now), Happening::State(removed)];
+        happened.extend(self.write(place, &old.state, old.attributes.clone(), at, None).map(Happening::State));
+        happened
     }
 
     /// Something that is no change of a state: an automation is triggered, a script is started, a service is called.

@@ -37,6 +37,8 @@ struct Client {
     session: Session,
     outbox: VecDeque<String>,
     leaving: bool,
+    /// How a message begins in which the connection ends.
+    torn: Option<String>,
     bell: Arc<Notify>,
     cut: CancellationToken,
 }
@@ -54,6 +56,8 @@ pub(super) struct Seat {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Send(String),
+    /// So a message begins; before its end the connection is gone.
+    Break(String),
     /// Nothing for now.
     Wait,
     /// Everything is said.
@@ -72,6 +76,7 @@ impl Hub {
             session: Session::new((!knobs.refuse_auth).then(|| knobs.token.clone())),
             outbox: VecDeque::from([protocol::auth_required()]),
             leaving: false,
+            torn: None,
             bell: Arc::new(Notify::new()),
             cut: CancellationToken::new(),
         };
@@ -80,9 +85,13 @@ impl Hub {
         seat
     }
 
-    pub(super) fn leave(&mut self, number: u64) {
+    /// Returns whether its connection ended in the middle of a message.
+    pub(super) fn leave(&mut self, number: u64) -> bool {
+        let is_torn = |client: &Client| client.number == number && client.torn.is_some();
+        let is_torn = self.clients.iter().any(is_torn);
         self.clients.retain(|client| client.number != number);
         self.end_flood(number);
+        is_torn
     }
 
     pub(super) fn clients(&self) -> usize {
@@ -104,6 +113,10 @@ impl Hub {
             match action {
                 Action::Send(message) => self.clients[place].push(message, knobs),
                 Action::Happened(happening) => self.tell(&happening, knobs),
+                Action::Break(part) => {
+                    self.clients[place].torn = Some(part);
+                    self.clients[place].leave();
+                }
                 Action::HangUp => self.clients[place].leave(),
             }
         }
@@ -168,7 +181,7 @@ impl Hub {
         }
         match client.outbox.pop_front() {
             Some(message) => Next::Send(message),
-            None if client.leaving => Next::Leave,
+            None if client.leaving => client.torn.clone().map_or(Next::Leave, Next::Break),
             None => Next::Wait,
         }
     }

@@ -30,6 +30,8 @@ pub struct Knobs {
     pub cut_slow_clients: bool,
     /// The last so many changes are kept for [`super::handle::Handle::ledger`].
     pub ledger: usize,
+    /// By so much its clock is ahead of this machine's; below zero it is behind.
+    pub clock_ahead_micros: i64,
     /// Full speed, once, for the first client with a subscription of entities.
     pub flood: Option<FloodKnobs>,
 }
@@ -47,6 +49,7 @@ impl Default for Knobs {
             answer_502: false,
             cut_slow_clients: true,
             ledger: 0,
+            clock_ahead_micros: 0,
             flood: None,
         }
     }

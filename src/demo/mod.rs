@@ -32,6 +32,7 @@ pub mod session;
 pub mod state;
 pub mod statistics;
 pub mod time;
+pub mod trouble;
 pub mod values;
 
 use std::net::SocketAddr;

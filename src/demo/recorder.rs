@@ -156,9 +156,9 @@ fn push_recorded(out: &mut String, domain: &str, state: &State) {
 
 /// The result of `recorder/info`.
 #[must_use]
-pub fn info(backlog: usize) -> String {
+pub fn info(backlog: usize, migrating: bool) -> String {
     format!(
-        "{{\"backlog\":{backlog},\"db_in_default_location\":true,\"max_backlog\":65000,\"migration_in_progress\":false,\
+        "{{\"backlog\":{backlog},\"db_in_default_location\":true,\"max_backlog\":65000,\"migration_in_progress\":{migrating},\
          \"migration_is_live\":false,\"recording\":true,\"thread_running\":true}}"
     )
 }

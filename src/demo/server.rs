@@ -14,7 +14,8 @@ use tokio::time::{MissedTickBehavior, interval, interval_at, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::StatusCode;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,7 @@ use super::handle::{Handle, Shared};
 use super::home::Home;
 use super::hub::{Hub, Next, Seat};
 use super::knobs::{FloodKnobs, Knobs};
-use crate::runtime::clock;
+use crate::model::time::Timestamp;
 
 /// Home Assistant's own path, and that of the Supervisor's proxy to it.
 const PATHS: [&str; 2] = ["/api/websocket", "/core/websocket"];
@@ -58,8 +59,8 @@ impl Simulator {
         tokio::select! {
             () = accept(&self.listener, &self.shared, &stop) => {}
             () = make_changes(&self.shared) => {}
-            () = now_and_then(&self.shared, |knobs| knobs.disconnect_every, |hub, _| hub.cut_all()) => {}
-            () = now_and_then(&self.shared, |knobs| knobs.act_every, |hub, knobs| hub.act(knobs, clock::now())) => {}
+            () = now_and_then(&self.shared, |knobs| knobs.disconnect_every, |hub, _, _| hub.cut_all()) => {}
+            () = now_and_then(&self.shared, |knobs| knobs.act_every, Hub::act) => {}
         }
     }
 }
@@ -109,7 +110,8 @@ async fn make_changes(shared: &Shared) {
                     let paid = due as f64;
                     owed -= paid;
                     let knobs = shared.knobs.borrow().clone();
-                    shared.hub().change(due, &knobs, clock::now());
+                    let now = shared.now();
+                    shared.hub().change(due, &knobs, now);
                 }
                 _ = turned.changed() => break,
             }
@@ -118,7 +120,11 @@ async fn make_changes(shared: &Shared) {
 }
 
 /// Does something to the home each time that what a knob says has passed.
-async fn now_and_then(shared: &Shared, every: impl Fn(&Knobs) -> Option<Duration>, work: impl Fn(&mut Hub, &Knobs)) {
+async fn now_and_then(
+    shared: &Shared,
+    every: impl Fn(&Knobs) -> Option<Duration>,
+    work: impl Fn(&mut Hub, &Knobs, Timestamp),
+) {
     let mut turned = shared.knobs.subscribe();
     loop {
         let pause = every(&turned.borrow_and_update());
@@ -131,7 +137,8 @@ async fn now_and_then(shared: &Shared, every: impl Fn(&Knobs) -> Option<Duration
         tokio::select! {
             () = due => {
                 let knobs = shared.knobs.borrow().clone();
-                work(&mut shared.hub(), &knobs);
+                let now = shared.now();
+                work(&mut shared.hub(), &knobs, now);
             }
             _ = turned.changed() => {}
         }
@@ -165,8 +172,8 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) 
         () = read(&mut source, &seat, &shared) => {}
         () = write(&mut sink, &seat, &shared) => {}
     }
-    shared.hub().leave(seat.number);
-    if shared.knobs.borrow().silent {
+    let is_torn = shared.hub().leave(seat.number);
+    if is_torn || shared.knobs.borrow().silent {
         return;
     }
     let goodbye = Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }));
@@ -208,7 +215,8 @@ async fn read(source: &mut SplitStream<Socket>, seat: &Seat, shared: &Shared) {
         match message {
             Some(Ok(Message::Text(text))) => {
                 let knobs = shared.knobs.borrow().clone();
-                shared.hub().hear(seat.number, &text, &knobs, clock::now());
+                let now = shared.now();
+                shared.hub().hear(seat.number, &text, &knobs, now);
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(Message::Binary(_) | Message::Close(_) | Message::Frame(_)) | Err(_)) | None => return,
@@ -266,6 +274,12 @@ async fn send_outbox(sink: &mut SplitSink<Socket, Message>, seat: &Seat, shared:
                     return Flow::Break(());
                 }
             }
+            Next::Break(part) => {
+                // Never to be continued.
+                let beginning = Frame::message(part.into_bytes(), OpCode::Data(Data::Text), false);
+                let _ = sink.send(Message::Frame(beginning)).await;
+                return Flow::Break(());
+            }
             Next::Wait | Next::Leave => {
                 if unflushed && sink.flush().await.is_err() || next == Next::Leave {
                     return Flow::Break(());
@@ -289,8 +303,8 @@ async fn send_flood(sink: &mut SplitSink<Socket, Message>, seat: &Seat, shared: 
         let left = usize::try_from(flood.events - made).unwrap_or(usize::MAX);
         let events = left.min(flood.per_frame.max(1));
         let frames = {
-            let knobs = shared.knobs.borrow();
-            shared.hub().flood(seat.number, events, &knobs, clock::now())
+            let (knobs, now) = (shared.knobs.borrow().clone(), shared.now());
+            shared.hub().flood(seat.number, events, &knobs, now)
         };
         for frame in frames {
             let text = Utf8Bytes::try_from(Bytes::from(frame)).expect("copies of text with other digits are text");

@@ -17,6 +17,7 @@ use super::services::{self, Called};
 use super::state::Happening;
 use super::statistics;
 use super::time::{parse, seconds};
+use super::trouble::Fault;
 use crate::config::secret::Secret;
 use crate::model::time::Timestamp;
 
@@ -26,6 +27,8 @@ pub enum Action {
     Send(String),
     /// Something happened in the home: everybody who subscribed to it is told.
     Happened(Happening),
+    /// So a message begins; the connection ends before its end.
+    Break(String),
     /// Close the connection, once everything before it is sent.
     HangUp,
 }
@@ -127,7 +130,20 @@ impl Session {
         }
         arguments.remove("id");
         arguments.remove("type");
-        let answer = self.answer(id, &kind, arguments, home, now, actions);
+        let is_past = ["history/history_during_period", "recorder/statistics_during_period"].contains(&&*kind);
+        let fault = if is_past { home.trouble.next_fault() } else { Fault::No };
+        let answer = match fault {
+            Fault::Refused => Err(Refusal("unknown_error", "Unknown error".to_owned())),
+            Fault::No | Fault::Torn => self.answer(id, &kind, arguments, home, now, actions),
+        };
+        if is_past
+            && let Ok(message) = &answer
+            && let Some(through) = home.trouble.through(fault, message)
+        {
+            let whole = (0..=through).rev().find(|end| message.is_char_boundary(*end));
+            actions.push(Action::Break(message[..whole.unwrap_or_default()].to_owned()));
+            return;
+        }
         let unknown = matches!(&answer, Err(Refusal("unknown_command", _)));
         actions.push(Action::Send(match answer {
             Ok(message) => message,
@@ -239,7 +255,7 @@ impl Session {
             "history/history_during_period" => history(read(arguments)?, home, now)?,
             "recorder/info" => {
                 let Nothing {} = read(arguments)?;
-                recorder::info(home.backlog())
+                recorder::info(home.backlog(), home.trouble.migrating)
             }
             "recorder/list_statistic_ids" => {
                 let StatisticIds { statistic_type } = read(arguments)?;
@@ -252,8 +268,11 @@ impl Session {
     }
 }
 
-fn history(asked: History, home: &Home, now: Timestamp) -> Answer {
+fn history(asked: History, home: &mut Home, now: Timestamp) -> Answer {
     let (from, to) = period(&asked.start_time, asked.end_time.as_deref())?;
+    if !asked.include_start_time_state {
+        home.trouble.asked.push((from, to));
+    }
     if from > seconds(now) {
         return Ok("{}".to_owned());
     }
@@ -277,7 +296,7 @@ fn history(asked: History, home: &Home, now: Timestamp) -> Answer {
         minimal_response: asked.minimal_response,
         no_attributes: asked.no_attributes,
     };
-    Ok(recorder::history(home, &query))
+    Ok(home.trouble.damage(recorder::history(home, &query)))
 }
 
 /// Who lives there.

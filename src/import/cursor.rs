@@ -44,6 +44,9 @@ pub struct Totals {
     pub unreadable: u64,
     /// Statistics that belong to no entity.
     pub external: u64,
+    /// Entities with statistics, and without a state now: what their unit and tags would be nobody knows.
+    #[serde(default)]
+    pub gone: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //! [`cursor`] on disk says what every target has; it may be killed at any moment and goes on there. What it writes twice
 //! is written once.
 
+mod asking;
 pub mod cursor;
 pub mod hours;
 mod points;
@@ -11,23 +12,23 @@ mod points;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::asking::{OLDEST_MICROS, SPAN_MICROS, Spans, connect, oldest, pause};
 use self::cursor::{Cursor, Totals, Wish};
 use self::points::Points;
 use crate::config::settings::{Delivery, HomeAssistant, NamedTarget};
 use crate::deliver::carrier::{Carried, Carrier};
 use crate::influx::OpenError;
-use crate::ingest::hass::ProbeError;
 use crate::ingest::hass::protocol::parse_state;
 use crate::ingest::hass::visit::AskError;
+use crate::ingest::recorder::known;
 use crate::ingest::recorder::left_out::put_back;
 use crate::ingest::recorder::rows::Rows;
 use crate::ingest::recorder::statistics::{self, Described};
-use crate::ingest::recorder::windows::{Window, Windows};
+use crate::ingest::recorder::windows::Windows;
 use crate::ingest::recorder::{Recorder, RecorderError};
 use crate::model::entity::EntityId;
 use crate::model::event::StateChange;
@@ -41,14 +42,8 @@ use crate::pipeline::places::Places;
 use crate::rules::Rules;
 
 const HOUR_MICROS: i64 = 3_600 * 1_000_000;
-/// No recorder is older: Home Assistant began in 2013.
-const OLDEST_MICROS: i64 = 1_356_998_400 * 1_000_000;
-/// Entities whose statistics are asked for together, and for how long a time: about 1 MiB.
+/// Entities whose statistics are asked for together.
 const TOGETHER: usize = 4;
-const SPAN_MICROS: i64 = 120 * 24 * HOUR_MICROS;
-/// How often Home Assistant is called again, and after which pause.
-const ATTEMPTS: u32 = 30;
-const PAUSE: Duration = Duration::from_secs(10);
 
 /// What is to be imported.
 pub struct Plan<'a> {
@@ -169,7 +164,10 @@ impl<'a> Import<'a> {
         let states = present.states.iter().filter_map(|state| parse_state(state.state.get(), plan.now).ok());
         let present: HashMap<EntityId, StateChange> = states.map(|state| (state.entity.clone(), state)).collect();
         let shaper = Shaper::new(plan.rules, plan.places.clone(), Arc::clone(&registries), plan.now);
-        let mut scope: Vec<EntityId> = present.keys().chain(registries.entities.keys()).cloned().collect();
+        // Whoever is gone, or has another name now, may still have a past.
+        let known = known::names(plan.data_dir).await;
+        let all = present.keys().chain(registries.entities.keys()).chain(&known);
+        let mut scope: Vec<EntityId> = all.cloned().collect();
         scope.retain(|entity| entity.is_valid() && shaper.wants(entity));
         scope.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         scope.dedup();
@@ -178,7 +176,10 @@ impl<'a> Import<'a> {
         let cursor = match earlier {
             Some(cursor) => cursor,
             None => {
-                let until = plan.wish.until.map_or(plan.now, Timestamp::from_micros);
+                // Home Assistant's clock may be ahead of ours.
+                let newest = present.values().map(|state| Timestamp::from_micros(state.last_updated.as_micros() + 1));
+                let now = newest.max().map_or(plan.now, |newest| newest.max(plan.now));
+                let until = plan.wish.until.map_or(now, Timestamp::from_micros);
                 let from = match plan.wish.from {
                     Some(from) => Timestamp::from_micros(from),
                     None => oldest(&mut recorder, &scope, until).await?,
@@ -221,7 +222,7 @@ impl<'a> Import<'a> {
                     windows.answered(rows.bytes);
                     self.take(rows, &mut shaper).await?;
                 }
-                Err(err @ (AskError::TooLarge | AskError::Closed | AskError::Timeout)) => {
+                Err(err @ (AskError::TooLarge | AskError::Closed | AskError::Timeout | AskError::Unreadable(_))) => {
                     cut_off += 1;
                     self.recorder = self.connect_again().await?;
                     if err == AskError::TooLarge || cut_off > 2 {
@@ -278,18 +279,26 @@ impl<'a> Import<'a> {
         let answer = self.recorder.ask(listed).await.map_err(RecorderError::from)?;
         let (described, external) = statistics::read_ids(answer.result())?;
         self.cursor.totals.external = external;
-        let wanted = described.into_iter().filter(|known| {
-            self.present.contains_key(&known.entity)
-                && self.scope.contains(&known.entity)
-                && !self.cursor.statistics_of.contains(known.entity.as_str())
-        });
+        let shaper_wants = |known: &Described| shaper.wants(&known.entity);
+        let (wanted, gone): (Vec<_>, Vec<_>) =
+            described.into_iter().filter(shaper_wants).partition(|known| self.present.contains_key(&known.entity));
+        self.cursor.totals.gone = gone.into_iter().map(|known| known.entity.to_string()).collect();
+        let is_done = |known: &Described| self.cursor.statistics_of.contains(known.entity.as_str());
+        let wanted: Vec<Described> = wanted.into_iter().filter(|known| !is_done(known)).collect();
         // Those that have their unit pinned alike can be asked together.
         let mut alike: BTreeMap<Option<(String, String)>, Vec<EntityId>> = BTreeMap::new();
-        for Described { entity, unit_class } in wanted {
-            let unit = match self.present[&entity].attributes.get("unit_of_measurement") {
+        for Described { entity, unit_class, unit: kept_in } in wanted {
+            let Some(present) = self.present.get_mut(&entity) else { continue };
+            let unit = match present.attributes.get("unit_of_measurement") {
                 Some(Value::Text(unit)) => Some(unit.to_string()),
                 _ => None,
             };
+            if let Some(kept_in) = kept_in.filter(|kept_in| unit_class.is_none() && unit.as_ref() != Some(kept_in)) {
+                // Nobody can convert these numbers to the unit of now: they are in the measurement that they were in.
+                let mut attributes = (*present.attributes).clone();
+                attributes.set("unit_of_measurement".into(), Value::Text(kept_in.as_str().into()));
+                present.attributes = Arc::new(attributes);
+            }
             alike.entry(unit_class.zip(unit)).or_default().push(entity);
         }
         let all: usize = alike.values().map(Vec::len).sum();
@@ -319,17 +328,20 @@ impl<'a> Import<'a> {
         let until = entities.iter().map(|entity| self.cursor.statistics_until(entity.as_str())).max();
         let until = until.map_or(self.cursor.until, Timestamp::as_micros);
         let mut from = self.plan.wish.from.unwrap_or(OLDEST_MICROS);
+        let mut spans = Spans::new(SPAN_MICROS);
         while from < until {
             self.go_on()?;
-            // The first question finds out where there is anything: quiet years are crossed at once.
-            let end = (from + SPAN_MICROS).min(until);
+            let end = (from + spans.micros()).min(until);
             let asked = Instant::now();
             let pinned = unit.map(|(class, unit)| (class.as_str(), unit.as_str()));
             let (start, stop) = (Timestamp::from_micros(from), Timestamp::from_micros(end));
             let question = statistics::question(entities, start, stop, pinned);
             let answer = match self.recorder.ask(question).await {
                 Ok(answer) => answer,
-                Err(AskError::Closed | AskError::Timeout) => {
+                Err(err @ (AskError::TooLarge | AskError::Closed | AskError::Timeout | AskError::Unreadable(_))) => {
+                    if !spans.failed() {
+                        return Err(RecorderError::from(err).into());
+                    }
                     self.recorder = self.connect_again().await?;
                     continue;
                 }
@@ -349,6 +361,7 @@ impl<'a> Import<'a> {
                 self.push(points).await?;
             }
             from = end;
+            spans.answered();
             pause(asked).await;
         }
         Ok(())
@@ -422,48 +435,4 @@ impl<'a> Import<'a> {
         self.go_on()?;
         connect(self.plan.home).await
     }
-}
-
-/// Home Assistant may be starting: that takes minutes, and is no reason to give up.
-async fn connect(home: &HomeAssistant) -> Result<Recorder, ImportError> {
-    let mut attempts = 0;
-    loop {
-        let failure = match Recorder::connect(home).await {
-            Ok(recorder) => return Ok(recorder),
-            Err(failure) => failure,
-        };
-        attempts += 1;
-        if attempts == ATTEMPTS || !matches!(failure, ProbeError::Connect(_) | ProbeError::Timeout | ProbeError::Closed)
-        {
-            return Err(RecorderError::from(failure).into());
-        }
-        sleep(PAUSE).await;
-    }
-}
-
-/// The hour in which the recorder's raw history begins. It halves the time between 2013 and `until`, again and again.
-async fn oldest(recorder: &mut Recorder, scope: &[EntityId], until: Timestamp) -> Result<Timestamp, ImportError> {
-    let (mut nothing, mut something) = (OLDEST_MICROS, until.as_micros());
-    while something - nothing > HOUR_MICROS {
-        let middle = Timestamp::from_micros(nothing + (something - nothing) / 2);
-        let mut reaches = false;
-        for entities in scope.chunks(200) {
-            let window = Window { entities: entities.into(), from: middle, until: middle };
-            reaches = recorder.reaches_back(&window).await.map_err(RecorderError::from)?;
-            if reaches {
-                break;
-            }
-        }
-        if reaches {
-            something = middle.as_micros();
-        } else {
-            nothing = middle.as_micros();
-        }
-    }
-    Ok(Timestamp::from_micros(nothing))
-}
-
-/// What happens now goes first: Home Assistant has as long a rest as it had work.
-async fn pause(asked: Instant) {
-    sleep(asked.elapsed().clamp(Duration::from_millis(10), Duration::from_secs(2))).await;
 }

@@ -44,8 +44,27 @@ pub enum Past {
     /// Of the gap everything before this time was told, and the recorder has no more to come for it.
     Reached(Timestamp),
     /// The gap is closed: everything from `from` until the states that `session` began with was told, or cannot be had, and
-    /// then that was reported.
-    Closed { session: u64, from: Timestamp, until: Timestamp },
+    /// then that was reported. `done` is called once all of it is in the spool, and so in the books of every target.
+    Closed { session: u64, from: Timestamp, until: Timestamp, done: Acknowledgement },
+}
+
+/// What is to be done once the pipeline has handled something, and all that came before it.
+pub struct Acknowledgement(Box<dyn FnOnce() + Send>);
+
+impl Acknowledgement {
+    pub fn new(act: impl FnOnce() + Send + 'static) -> Self {
+        Self(Box::new(act))
+    }
+
+    pub fn give(self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Acknowledgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Acknowledgement")
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

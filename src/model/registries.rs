@@ -14,6 +14,8 @@ pub struct Registries {
 /// One entity. What is the same for many of them is held once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registered {
+    /// The registry's own id of it, which stays when it gets another name.
+    pub id: Option<Arc<str>>,
     /// Its own area, else that of its device, else that of the device which that one is a part of.
     pub area: Option<Arc<Named>>,
     /// The floor of that area.

@@ -411,6 +411,7 @@ mod tests {
     #[test]
     fn every_tag_has_its_name_and_an_empty_one_is_none() {
         let registered = Registered {
+            id: None,
             area: Some(named("A")),
             floor: Some(named("F")),
             device: Some(named("D")),

@@ -190,6 +190,7 @@ mod tests {
 
     fn lamp() -> Registered {
         Registered {
+            id: None,
             area: Some(named("Kitchen", "kuche")),
             floor: Some(named("Ground", "floor_0")),
             device: Some(named("Bridge", "0123")),

@@ -183,13 +183,14 @@ impl Clerk {
                 self.hand_over();
                 self.spool.told(until);
             }
-            Past::Closed { session, from, until } => {
+            Past::Closed { session, from, until, done } => {
                 self.begin_mending();
                 self.is_mending = false;
                 self.end_past();
                 self.hand_over();
                 self.spool.mended(from);
                 self.spool.told(self.frontier.close(session, until));
+                done.give();
             }
         }
     }
@@ -327,7 +328,10 @@ fn refuse(event: RefusedEvent, board: &Board, keeper: &Sender<RefusedEvent>) {
 #[cfg(test)]
 mod tests {
     use std::num::{NonZeroU64, NonZeroUsize};
+    use std::pin::pin;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    use std::task::{Context, Waker};
     use std::time::{Duration, Instant};
 
     use tempfile::TempDir;
@@ -335,7 +339,7 @@ mod tests {
 
     use super::run;
     use crate::model::entity::EntityId;
-    use crate::model::event::{Arrival, Event, Past, Source, StateChange};
+    use crate::model::event::{Acknowledgement, Arrival, Event, Past, Source, StateChange};
     use crate::model::fate::{Filtered, Refused};
     use crate::model::refused::RefusedEvent;
     use crate::model::time::Timestamp;
@@ -454,11 +458,10 @@ mod tests {
             while bench.seen().targets[0].books.held < 3 {
                 tokio::task::yield_now().await;
             }
-            let _ = bench.spool.reader(0).release(0..=0);
+            bench.spool.reader(0).release(0..=0, drop);
             assert_eq!(watermark(), None, "there is a gap before what was told");
-            let closed =
-                Past::Closed { session: 1, from: Timestamp::from_micros(0), until: Timestamp::from_micros(90) };
-            history.send(closed).await.unwrap();
+            let (from, until) = (Timestamp::from_micros(0), Timestamp::from_micros(90));
+            history.send(Past::Closed { session: 1, from, until, done: Acknowledgement::new(|| {}) }).await.unwrap();
             while history.capacity() < history.max_capacity() {
                 tokio::task::yield_now().await;
             }
@@ -468,18 +471,62 @@ mod tests {
             }
             assert_eq!(watermark(), None, "nothing of it is safe");
             assert_eq!(lines(&bench), ["value=4 40000", "value=5 50000", "value=10 95000"]);
-            let _ = bench.spool.reader(0).release(1..=2);
+            bench.spool.reader(0).release(1..=2, drop);
             drop(events);
         };
         tokio::join!(work, story);
         bench.spool.told(Timestamp::from_micros(96));
         assert_eq!(watermark(), Some(90), "10 is in memory alone");
-        let _ = bench.spool.reader(0).release(3..=3);
+        bench.spool.reader(0).release(3..=3, drop);
         bench.spool.told(Timestamp::from_micros(96));
         assert_eq!(watermark(), Some(96));
         let seen = bench.seen();
         assert_eq!(bench.board.arrivals.received.of(Source::History), 2);
         assert_eq!(seen.unaccounted(&seen.targets[0]), 4, "what was taken here is counted nowhere");
+    }
+
+    /// Seen before: a gap was called closed while its last rows were in the channel to the pipeline, and in nobody's books.
+    #[tokio::test]
+    async fn a_gap_is_closed_when_its_rows_are_in_the_books() {
+        let bench = Bench::new(Actions { throttle: Some(Duration::from_micros(10)), ..Actions::default() });
+        let (events, arriving) = mpsc::channel(8);
+        let (history, past) = mpsc::channel(8);
+        let (keeper, _refused) = mpsc::channel(8);
+        let mut work = pin!(bench.work_with_past(arriving, past, keeper));
+        let mut context = Context::from_waker(Waker::noop());
+        let at = Timestamp::from_micros;
+        let number = bench.board.history.open(1, at(0), at(90), "fetching");
+        // All that happens between two steps, for whoever reads the board then.
+        let is_open = || {
+            let seen = bench.seen();
+            let in_no_book = seen.unaccounted(&seen.targets[0]);
+            assert!(seen.history.is_open() || in_no_book == 0, "closed, and {in_no_book} rows are in no book");
+            seen.history.is_open()
+        };
+        // The last rows are held back by the rule, until the gap ends.
+        for rows in [0..25, 25..28] {
+            history.try_send(Past::Rows(rows.map(|micros| change(micros, &micros.to_string())).collect())).unwrap();
+            assert!(work.as_mut().poll(&mut context).is_pending() && is_open());
+        }
+        // It comes together with an event, which goes first, and with rows that nobody has looked at.
+        history.try_send(Past::Rows((40..45).map(|micros| change(micros, "7")).collect())).unwrap();
+        let (board, held) = (Arc::clone(&bench.board), Arc::new(AtomicU64::new(0)));
+        let held_then = Arc::clone(&held);
+        let done = Acknowledgement::new(move || {
+            let seen = board.snapshot(Instant::now(), clock::now());
+            assert_eq!(seen.unaccounted(&seen.targets[0]), 0, "before it is closed");
+            held_then.store(seen.targets[0].books.held, Relaxed);
+            assert!(board.history.closed(number).is_some());
+        });
+        let (session, from, until) = (1, at(0), at(90));
+        history.try_send(Past::Closed { session, from, until, done }).unwrap();
+        bench.board.arrivals.received.add(Source::HomeAssistant, 1);
+        events.try_send(Arrival::Events(vec![Event::Changed(change(95, "10"))])).unwrap();
+        assert!(is_open(), "it is in the channel");
+        assert!(work.as_mut().poll(&mut context).is_pending() && !is_open());
+        assert_eq!(held.load(Relaxed), 7, "{:?}", lines(&bench));
+        drop(events);
+        work.await;
     }
 
     #[tokio::test]

@@ -296,21 +296,16 @@ impl Shared {
         (0..self.0.desks.len()).for_each(|reader| self.show(reader));
     }
 
-    /// Brings the board up to date with what a reader lacks and lost. Both are of one moment.
+    /// Brings the board up to date with what a reader lacks and lost.
     fn show(&self, reader: super::Reader) {
+        self.show_to(reader, &mut lock(&self.0.desks[reader].shown));
+    }
+
+    /// The same for whoever has the lock. Both are of one moment; what was lost is counted before it leaves what is held.
+    fn show_to(&self, reader: super::Reader, shown: &mut Lost) {
         let desk = &self.0.desks[reader];
-        let mut shown = lock(&desk.shown);
         let Held { records, backlog_records, oldest, lost } = self.0.spool.held(reader);
         let target = &desk.target;
-        target.books.held.set(records);
-        target.backlog.records.set(backlog_records);
-        if let Some(oldest) = oldest {
-            target.backlog.oldest.set(oldest);
-        }
-        if let Some(watermark) = self.0.spool.watermark(reader) {
-            target.backlog.watermark.set(watermark);
-        }
-        target.backlog.torn.put(self.0.spool.torn(reader));
         if lost != *shown {
             let more = [
                 (Dropped::SpoolFull, lost.spool_full - shown.spool_full),
@@ -323,6 +318,15 @@ impl Shared {
                 desk.tell_loss(reason, count);
             }
         }
+        target.books.held.set(records);
+        target.backlog.records.set(backlog_records);
+        if let Some(oldest) = oldest {
+            target.backlog.oldest.set(oldest);
+        }
+        if let Some(watermark) = self.0.spool.watermark(reader) {
+            target.backlog.watermark.set(watermark);
+        }
+        target.backlog.torn.put(self.0.spool.torn(reader));
         self.0.board.spool.update(|spool| spool.memory_bytes = self.0.spool.memory_bytes() as u64);
     }
 
@@ -449,14 +453,16 @@ impl Reader {
         self.spool().still_pending(self.reader, ids)
     }
 
-    /// As [`Spool::release`]. What became of the records is for the caller to count.
-    #[must_use]
-    pub fn release(&self, ids: RangeInclusive<u64>) -> Vec<Range<u64>> {
-        let released = self.spool().release(self.reader, ids);
-        self.shared.show(self.reader);
+    /// As [`Spool::release`]. `count` is given the ids that left, and counts what became of them before the board shows
+    /// that they have left: no record is ever in no book.
+    pub fn release<T>(&self, ids: RangeInclusive<u64>, count: impl FnOnce(Vec<Range<u64>>) -> T) -> T {
+        let mut shown = lock(&self.desk().shown);
+        let counted = count(self.spool().release(self.reader, ids));
+        self.shared.show_to(self.reader, &mut shown);
+        drop(shown);
         self.shared.tell_marks();
         self.shared.0.relieved.notify_one();
-        released
+        counted
     }
 
     #[must_use]
@@ -482,6 +488,7 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::num::{NonZeroU64, NonZeroUsize};
     use std::sync::Arc;
+    use std::thread;
     use std::time::{Duration, Instant};
 
     use tempfile::TempDir;
@@ -521,8 +528,30 @@ mod tests {
         let reader = spool.reader(0);
         spool.append([record(b"a")]);
         reader.wait().await;
-        assert_eq!(reader.release(0..=0).len(), 1);
+        assert_eq!(reader.release(0..=0, |ids| ids).len(), 1);
         let ((), ()) = tokio::join!(reader.wait(), async { spool.append([record(b"b")]) });
+    }
+
+    #[tokio::test]
+    async fn what_became_of_a_record_is_counted_before_the_board_shows_that_it_left() {
+        let folder = TempDir::new().unwrap();
+        let (spool, board) = open(&folder, MIB, Durability::Balanced);
+        spool.append([record(b"a"), record(b"b")]);
+        let held = || board.targets[0].books.held.get();
+        thread::scope(|scope| {
+            let released = spool.reader(0).release(0..=1, |ids| {
+                // Whoever appends meanwhile shows nothing either, until it is counted.
+                let appending = scope.spawn(|| spool.append([record(b"c")]));
+                while spool.reader(1).held().records < 3 {
+                    thread::yield_now();
+                }
+                assert!(!appending.is_finished());
+                assert_eq!((held(), spool.reader(0).held().records), (2, 1));
+                ids
+            });
+            assert_eq!(released.first(), Some(&(0..2)));
+        });
+        assert_eq!(held(), 1);
     }
 
     /// Seen before: while a backlog was drained, each file that was done with took the live records to the disk.
@@ -534,7 +563,7 @@ mod tests {
         spool.on_disk(Spool::sync).await;
         spool.append([record(b"c")]);
         for reader in [spool.reader(0), spool.reader(1)] {
-            assert_eq!(reader.release(0..=1).first(), Some(&(0..2)));
+            assert_eq!(reader.release(0..=1, |ids| ids).first(), Some(&(0..2)));
         }
         assert!(spool.0.spool.is_due(Instant::now()), "there is a file that nobody needs");
         spool.on_disk(Spool::sync_due).await;
@@ -550,7 +579,7 @@ mod tests {
         spool.append([record(b"a"), record(b"b")]);
         spool.told(Timestamp::from_micros(7));
         assert_eq!((board.targets[0].books.held.get(), board.targets[1].books.held.get()), (2, 2));
-        assert_eq!(spool.reader(0).release(0..=1).first(), Some(&(0..2)));
+        assert_eq!(spool.reader(0).release(0..=1, |ids| ids).first(), Some(&(0..2)));
         let stop = CancellationToken::new();
         stop.cancel();
         spool.clone().keep(stop).await;
@@ -573,7 +602,7 @@ mod tests {
             for id in 0..500 {
                 spool.append([record(&[b'x'; 1_000])]);
                 spool.room().await;
-                assert_eq!(spool.reader(0).release(id..=id).len(), 1);
+                assert_eq!(spool.reader(0).release(id..=id, |ids| ids).len(), 1);
             }
         };
         tokio::select! {
@@ -595,7 +624,7 @@ mod tests {
         let began = tokio::time::Instant::now();
         let release = async {
             tokio::task::yield_now().await;
-            [0, 1].map(|reader| spool.reader(reader).release(0..=19))
+            [0, 1].map(|reader| spool.reader(reader).release(0..=19, |ids| ids))
         };
         tokio::join!(spool.room(), release);
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
@@ -624,7 +653,7 @@ mod tests {
         };
         let (spool, _) = open(&["influxdb", "mirror_1", "mirror_2"], &["influxdb", "http://a", "http://b"]);
         spool.append([record(b"a"), record(b"b"), record(b"c")]);
-        let _ = spool.reader(2).release(0..=1);
+        spool.reader(2).release(0..=1, drop);
         let stop = CancellationToken::new();
         stop.cancel();
         spool.clone().keep(stop).await;
@@ -645,10 +674,10 @@ mod tests {
         spool.mark(5);
         spool.append([record(b"c")]);
         spool.mark(7);
-        let _ = spool.reader(0).release(0..=2);
-        let _ = spool.reader(1).release(0..=0);
+        spool.reader(0).release(0..=2, drop);
+        spool.reader(1).release(0..=0, drop);
         assert!(!safe.has_changed().unwrap(), "a mirror lacks one");
-        let _ = spool.reader(1).release(1..=1);
+        spool.reader(1).release(1..=1, drop);
         assert_eq!(*safe.borrow_and_update(), 5);
         spool.on_disk(Spool::sync).await;
         assert_eq!(*safe.borrow_and_update(), 7);

@@ -2,7 +2,8 @@
 //! never held across an await.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -101,15 +102,19 @@ impl Board {
 
     #[must_use]
     pub fn snapshot(&self, now: Instant, wall: Timestamp) -> Snapshot {
-        // Fates are read before arrivals: an event between the two reads is then missing from the fates for an
-        // instant, and never counted before it came.
+        // The order of the reads makes one truth of them. A gap is opened before Home Assistant is called connected, and
+        // closed when its rows are in the books: so the connection is read first, then the gap, then the books. Fates are
+        // read before arrivals: an event between the two reads is then missing from the fates for an instant, and never
+        // counted before it came.
+        let home_assistant = self.home_assistant.snapshot();
+        let history = self.history.snapshot();
         let targets = self.targets.iter().map(|target| target.snapshot()).collect();
         Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             taken: wall,
             uptime: now.saturating_duration_since(self.started),
             stopping: self.stopping.load(Relaxed),
-            home_assistant: lock(&self.home_assistant.0).clone(),
+            home_assistant,
             hass: self.hass.snapshot(),
             mqtt: self.mqtt.snapshot(),
             targets,
@@ -119,7 +124,7 @@ impl Board {
             dead_letters_evicted: self.dead_letters.evicted.get(),
             unmatched: lock(&self.unmatched).clone(),
             rules: self.rules.snapshot(),
-            history: self.history.snapshot(),
+            history,
             tasks: lock(&self.beats)
                 .iter()
                 .map(|(name, last)| (name.clone(), now.saturating_duration_since(*last)))
@@ -143,18 +148,18 @@ impl Counter {
     }
 }
 
-/// A number that is set.
+/// A number that is set. Whoever reads it sees whatever was counted before it was set.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
     pub fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
+        self.0.store(value, Release);
     }
 
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.load(Acquire)
     }
 }
 
@@ -379,4 +384,45 @@ pub struct DeadLettersBoard {
 /// A status value is whole after each statement, so one left by a panic is still true.
 pub(super) fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     value.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::thread;
+    use std::time::Instant;
+
+    use super::Board;
+    use crate::model::time::Timestamp;
+    use crate::status::snapshot::LinkState;
+
+    /// The connection says which session it is, and the books hold as many points when its gap is closed.
+    #[test]
+    fn who_reads_connected_and_no_gap_finds_the_rows_of_the_gap_in_the_books() {
+        let at = Timestamp::from_micros;
+        let board = Board::new(Instant::now(), at(0));
+        let is_over = AtomicBool::new(false);
+        let sessions = 20_000;
+        let live = |session: u64| {
+            board.history.check(session);
+            board.home_assistant.connected(&session.to_string(), at(0));
+            let number = board.history.open(session, at(0), at(1), "fetching");
+            board.targets[0].books.held.set(session);
+            board.history.closed(number);
+            board.home_assistant.failed("it hung up", at(0));
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                (1..=sessions).for_each(live);
+                is_over.store(true, Relaxed);
+            });
+            while !is_over.load(Relaxed) {
+                let seen = board.snapshot(Instant::now(), at(0));
+                if seen.home_assistant.state == LinkState::Connected && !seen.history.is_open() {
+                    let session = seen.home_assistant.detail.parse().unwrap();
+                    assert!(seen.targets[0].books.held >= session, "of session {session}");
+                }
+            }
+        });
+    }
 }

@@ -13,8 +13,14 @@ const MOST_NAMED: usize = 200;
 
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct History {
+    /// The session with Home Assistant that has begun, while it is not decided yet whether anything is to be fetched from
+    /// before it. Sessions are numbered from 1 in a run of the program. As JSON: whether there is one.
+    #[serde(serialize_with = "is_some")]
+    pub checking: Option<u64>,
     /// The gap that is open now.
     pub gap: Option<Gap>,
+    #[serde(skip)]
+    gaps_opened: u64,
     pub gaps_closed: u64,
     /// How long they were, together.
     pub gap_seconds: f64,
@@ -25,11 +31,37 @@ pub struct History {
     pub not_closed_total: u64,
     /// The newest of them, oldest first.
     pub not_closed: VecDeque<NotClosed>,
+    /// Entities that got another name while nobody listened, the newest last.
+    pub renamed: VecDeque<Renamed>,
+}
+
+impl History {
+    /// Returns whether something that happened may be missing and is still to be fetched.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.gap.is_some() || self.checking.is_some()
+    }
+
+    fn decided(&mut self, session: u64) {
+        self.checking = self.checking.filter(|checking| *checking > session);
+    }
+}
+
+/// An entity that got another name while nobody listened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Renamed {
+    pub before: String,
+    pub now: String,
+    /// Under which name the history has what happened before it had the new one.
+    pub history: String,
 }
 
 /// What happened from `from` until `until`, by Home Assistant's clock, is not known yet.
 #[derive(Debug, Clone, Serialize)]
 pub struct Gap {
+    /// From 1 in this run of the program.
+    #[serde(skip)]
+    pub number: u64,
     #[serde(serialize_with = "text")]
     pub from: Timestamp,
     #[serde(serialize_with = "text")]
@@ -59,12 +91,34 @@ fn text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Erro
     serializer.collect_str(time)
 }
 
+#[expect(clippy::ref_option, reason = "serde asks for a reference")]
+fn is_some<T, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(value.is_some())
+}
+
 #[derive(Default)]
 pub struct HistoryBoard(Mutex<History>);
 
 impl HistoryBoard {
-    pub fn open(&self, from: Timestamp, until: Timestamp, phase: &str) {
-        self.lock().gap = Some(Gap { from, until, reached: from, rows: 0, phase: phase.to_owned() });
+    /// Says that a session begins, before anybody hears that Home Assistant is connected: whoever reads that and "no gap is
+    /// open" together may rely on it.
+    pub fn check(&self, session: u64) {
+        self.lock().checking = Some(session);
+    }
+
+    /// Says that nothing is to be fetched from before the session.
+    pub fn nothing_missed(&self, session: u64) {
+        self.lock().decided(session);
+    }
+
+    /// Opens a gap before or in the session. Returns its number.
+    pub fn open(&self, session: u64, from: Timestamp, until: Timestamp, phase: &str) -> u64 {
+        let mut history = self.lock();
+        history.decided(session);
+        history.gaps_opened += 1;
+        let number = history.gaps_opened;
+        history.gap = Some(Gap { number, from, until, reached: from, rows: 0, phase: phase.to_owned() });
+        number
     }
 
     pub fn phase(&self, phase: &str) {
@@ -85,10 +139,10 @@ impl HistoryBoard {
         }
     }
 
-    /// Returns the gap, if there was one.
-    pub fn closed(&self) -> Option<Gap> {
+    /// Closes the gap of this number, and returns it. `None`: another one was opened meanwhile, which stays open.
+    pub fn closed(&self, number: u64) -> Option<Gap> {
         let mut history = self.lock();
-        let gap = history.gap.take()?;
+        let gap = history.gap.take_if(|gap| gap.number == number)?;
         history.gaps_closed += 1;
         #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
         let seconds = (gap.until.as_micros() - gap.from.as_micros()) as f64 / 1e6;
@@ -105,9 +159,12 @@ impl HistoryBoard {
         history.not_closed.push_back(what);
     }
 
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.lock().gap.is_some()
+    pub fn renamed(&self, what: Renamed) {
+        let mut history = self.lock();
+        if history.renamed.len() == MOST_NAMED {
+            history.renamed.pop_front();
+        }
+        history.renamed.push_back(what);
     }
 
     #[must_use]
@@ -129,14 +186,47 @@ mod tests {
     fn a_gap_is_counted_when_it_is_closed() {
         let board = HistoryBoard::default();
         let at = Timestamp::from_micros;
-        board.open(at(0), at(2_500_000), "asking");
+        let number = board.open(1, at(0), at(2_500_000), "asking");
         board.fetched(7, 1, at(5));
         assert_eq!(board.snapshot().gap.unwrap().rows, 7);
-        assert_eq!(board.closed().unwrap().reached, at(5));
-        assert!(board.closed().is_none());
+        assert_eq!(board.closed(number).unwrap().reached, at(5));
+        assert!(board.closed(number).is_none());
         let seen = board.snapshot();
-        assert_eq!((seen.gaps_closed, seen.rows, seen.unreadable, board.is_open()), (1, 7, 1, false));
+        assert_eq!((seen.gaps_closed, seen.rows, seen.unreadable, seen.is_open()), (1, 7, 1, false));
         assert!((seen.gap_seconds - 2.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_ends_late_closes_no_gap_but_its_own() {
+        let board = HistoryBoard::default();
+        let at = Timestamp::from_micros;
+        let first = board.open(1, at(0), at(5), "asking");
+        let second = board.open(2, at(0), at(9), "asking");
+        assert!(board.closed(first).is_none());
+        assert!(board.snapshot().is_open());
+        assert_eq!(board.closed(second).unwrap().until, at(9));
+        assert!(!board.snapshot().is_open());
+    }
+
+    #[test]
+    fn from_the_beginning_of_a_session_until_it_is_decided_a_gap_may_be_open() {
+        let board = HistoryBoard::default();
+        let at = Timestamp::from_micros;
+        let is_open = || board.snapshot().is_open();
+        assert!(!is_open());
+        board.check(1);
+        assert!(is_open());
+        board.nothing_missed(1);
+        assert!(!is_open());
+        board.check(2);
+        let number = board.open(2, at(0), at(5), "asking");
+        // The next session begins before the gap is closed.
+        board.check(3);
+        board.nothing_missed(2);
+        let _ = board.closed(number);
+        assert!(is_open(), "nobody has looked at session 3");
+        board.nothing_missed(3);
+        assert!(!is_open());
     }
 
     #[test]

@@ -52,7 +52,8 @@ impl Step {
 
     pub fn sort(&mut self) {
         for points in self.series.values_mut() {
-            points.sort_by_key(|point| point.nanos);
+            // Of two at the same time the first counts: the one that says more.
+            points.sort_by_key(|point| (point.nanos, point.is_optional, !point.has_number));
         }
     }
 

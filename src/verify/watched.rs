@@ -85,6 +85,13 @@ impl Roster {
         self.entities.iter().filter_map(|watched| watched.present.clone())
     }
 
+    /// What an entity was when the period began.
+    pub fn learn_what_was_before(&mut self, entity: &EntityId, row: &Row) {
+        if let Some(place) = self.place(entity.as_str()) {
+            self.entities[place].last = Some((Arc::clone(&row.state), Arc::clone(&row.attributes)));
+        }
+    }
+
     /// A row as it would have come live, and whether it does no harm if there is no point of it.
     pub fn take(&mut self, place: usize, row: Row) -> (StateChange, bool) {
         let watched = &mut self.entities[place];
@@ -98,8 +105,8 @@ impl Roster {
             .is_some_and(|(state, attributes)| *state == row.state && *attributes == row.attributes);
         // Restored at a start of Home Assistant: nothing is new but the time.
         let looks_restored = self.skip_restored && !is_same_state && is_repeated;
-        // What it was before the period is not known here, but it was the same.
-        let is_second = watched.only_state_changes && watched.last.is_none() && is_same_state;
+        // What it was before the period is nothing that has a point here, but it was the same.
+        let is_second = watched.only_state_changes && watched.rows == 1 && is_same_state;
         watched.last = Some((Arc::clone(&row.state), Arc::clone(&row.attributes)));
         let attributes = put_back(&row.attributes, present.map(|present| &*present.attributes), &self.tags);
         (Row { attributes, ..row }.into_change(&self.entities[place].id), looks_restored || is_second)
@@ -183,6 +190,15 @@ mod tests {
             .map(|row| roster.take(0, row).1)
             .collect();
         assert_eq!(taken, [false, true, false, false]);
+    }
+
+    #[test]
+    fn what_was_before_the_period_is_not_new_in_it() {
+        let mut roster = roster(None);
+        let entity = EntityId::parse("sensor.a").unwrap();
+        roster.learn_what_was_before(&entity, &row("1", 0, 0));
+        assert!(roster.take(0, row("1", 2, 2)).1);
+        assert!(!roster.take(0, row("2", 3, 3)).1);
     }
 
     #[test]

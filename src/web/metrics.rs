@@ -123,7 +123,7 @@ impl Exposition {
         let history = &self.0.history;
         let help =
             "Whether something that happened is still to be fetched from Home Assistant's history (1) or not (0)";
-        out.gauge("gap_open", help, f64::from(history.gap.is_some()))?;
+        out.gauge("gap_open", help, f64::from(history.is_open()))?;
         let from = history.gap.as_ref().map(|gap| gap.from);
         out.gauge("gap_start_timestamp_seconds", "Begin of the gap that is open, 0 if none is", moment(from))?;
         out.counter("gaps_closed", "Gaps that were closed from Home Assistant's history", history.gaps_closed)?;

@@ -1,9 +1,11 @@
 //! `import` into a real InfluxDB: all of the past, once, whatever happens meanwhile.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ha_ingestor::runtime::clock;
+use serde_json::Value;
 
 use crate::points::{self, Field, Points};
 use crate::support::influxd::Influxd;
@@ -12,26 +14,40 @@ use crate::verify::{Bench, DATABASE};
 const HOUR_NANOS: i64 = 3_600_000_000_000;
 
 fn command(bench: &Bench, url: &str, arguments: &[&str]) -> Command {
-    let path = bench.folder.path().join("import-options.json");
-    std::fs::write(&path, bench.options(url).to_string()).unwrap();
+    command_with(bench.folder.path(), &bench.options(url), arguments)
+}
+
+/// The command with a service's folder and these options.
+fn command_with(folder: &Path, options: &Value, arguments: &[&str]) -> Command {
+    let path = folder.join("import-options.json");
+    std::fs::write(&path, options.to_string()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ha-ingestor"));
     command.env_clear().arg("import").args(arguments).arg("--options").arg(path);
-    command.arg("--data-dir").arg(bench.folder.path().join("data"));
+    command.arg("--data-dir").arg(folder.join("data"));
     command
 }
 
-fn import(bench: &Bench, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = command(bench, url, arguments).output().unwrap();
+pub fn import(bench: &Bench, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    ended(&mut command(bench, url, arguments))
+}
+
+/// The same with these options.
+pub fn import_with(folder: &Path, options: &Value, arguments: &[&str]) -> (Option<i32>, String) {
+    ended(&mut command_with(folder, options, arguments))
+}
+
+fn ended(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
     let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.code(), told)
 }
 
-fn all(influxd: &Influxd) -> Points {
+pub fn all(influxd: &Influxd) -> Points {
     points::points(influxd, DATABASE, i64::MIN + 10, i64::MAX - 10)
 }
 
 /// A period that begins so many days ago and has ended.
-fn days_ago(days: i64) -> [String; 2] {
+pub fn days_ago(days: i64) -> [String; 2] {
     let at = |days: i64| {
         let micros = clock::now().as_micros() - days * 86_400_000_000;
         ha_ingestor::model::time::Timestamp::from_micros(micros).to_string()

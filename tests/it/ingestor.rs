@@ -49,7 +49,7 @@ impl Ingestor {
         self.process.kill();
     }
 
-    /// After [`Self::kill`], with the same options and data.
+    /// After [`Self::kill`] or [`Self::end`], with the same options and data.
     pub fn start_again(&mut self) {
         self.process = run(self.folder.path(), self.address);
     }
@@ -152,7 +152,8 @@ impl Ingestor {
         self.end();
     }
 
-    fn end(&mut self) {
+    /// The same, for one that is started again.
+    pub fn end(&mut self) {
         let status = self.process.terminate(GRACE).expect("the service ends within the grace");
         assert!(status.success(), "ha-ingestor ended with {status}");
     }

@@ -27,7 +27,9 @@ mod peers;
 mod points;
 mod recorder;
 mod registries;
+mod retention;
 mod sources;
+mod statistics;
 mod units;
 mod verify;
 
@@ -41,6 +43,7 @@ mod support {
     #[allow(dead_code, reason = "not every test binary needs all that it can do")]
     pub(crate) mod process;
     pub(crate) mod python;
+    pub(crate) mod readers;
     pub(crate) mod reading;
     pub(crate) mod skip;
     pub(crate) mod victoria_metrics;

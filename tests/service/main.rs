@@ -15,6 +15,7 @@ mod fake;
 #[allow(dead_code, reason = "not every test binary needs all that it can do")]
 mod process;
 
+mod bad_history;
 mod commands;
 mod database;
 mod gaps;

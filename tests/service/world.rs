@@ -47,13 +47,27 @@ impl World {
         world
     }
 
+    /// The same, with a home whose clock is ahead of ours by so many seconds.
+    pub fn with_clock(ahead_seconds: i64) -> Self {
+        let world = Self::deserted_with_clock(ahead_seconds);
+        world.open_gate();
+        world.open_database();
+        world
+    }
+
     /// Nothing listens yet, neither for the home nor for the database.
     pub fn deserted() -> Self {
+        Self::deserted_with_clock(0)
+    }
+
+    fn deserted_with_clock(ahead_seconds: i64) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let home_address = listener.local_addr().unwrap();
-        let knobs = Knobs { ledger: 100_000, cut_slow_clients: false, ..Knobs::default() };
-        let (simulator, home) = Simulator::new(listener, Home::new(1, ENTITIES, clock::now()), knobs);
+        let clock_ahead_micros = ahead_seconds * 1_000_000;
+        let knobs = Knobs { ledger: 100_000, cut_slow_clients: false, clock_ahead_micros, ..Knobs::default() };
+        let now = Timestamp::from_micros(clock::now().as_micros() + clock_ahead_micros);
+        let (simulator, home) = Simulator::new(listener, Home::new(1, ENTITIES, now), knobs);
         runtime.spawn(simulator.run(CancellationToken::new()));
         let began_with = present(&home);
         Self {
@@ -109,6 +123,11 @@ impl World {
             "delivery": {"linger_ms": 20, "retry_initial_ms": 20, "retry_max_ms": 100, "request_timeout_seconds": 1,
                 "breaker_open_seconds": 1},
         })
+    }
+
+    /// Sets the home's clock: ahead of ours by so many seconds. Never back: its history is in the order of time.
+    pub fn set_clock(&self, ahead_seconds: i64) {
+        self.home.turn(|knobs| knobs.clock_ahead_micros = ahead_seconds * 1_000_000);
     }
 
     /// The points that everything in the home so far should have become.

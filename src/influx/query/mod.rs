@@ -208,7 +208,8 @@ impl ServerReader {
             self.settings.organization.iter().map(|name| ("org", name.as_str())).collect();
         let request = self.request(Kind::V2, Method::POST, "api/v2/query", &organization, body, JSON)?;
         let mut table = v2::Table::default();
-        self.ask(Dialect::V2, request, &mut |line| table.read(line, found)).await
+        self.ask(Dialect::V2, request, &mut |line| table.read(line, found)).await?;
+        table.finish().map_err(|words| unreadable(&words))
     }
 
     async fn find_v3(
@@ -263,9 +264,7 @@ impl ServerReader {
                 Err(ReadError(format!("the server answers a question with {status}: {words}{advice}")))
             }
             Err(Interrupted::Failed(failure)) => Err(ReadError(why_not(&self.server.no_answer(failure)))),
-            Err(Interrupted::Unreadable(words)) => {
-                Err(ReadError(format!("the server's answer cannot be read: {words}")))
-            }
+            Err(Interrupted::Unreadable(words)) => Err(unreadable(&words)),
         }
     }
 
@@ -296,6 +295,10 @@ impl ServerReader {
         }
         Ok(request)
     }
+}
+
+fn unreadable(words: &str) -> ReadError {
+    ReadError(format!("the server's answer cannot be read: {words}"))
 }
 
 type Each<'a> = &'a mut (dyn FnMut(&[u8]) -> Result<(), String> + Send);

@@ -33,7 +33,8 @@ fn text(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace("${", "\\${"))
 }
 
-/// Reads CSV line by line: an empty line ends a table, and the first line of one names its columns.
+/// Reads CSV line by line: the first line of a table names its columns, and an empty one ends the answer, or comes before
+/// a table with other columns.
 #[derive(Default)]
 pub(super) struct Table {
     columns: Vec<String>,
@@ -60,17 +61,26 @@ impl Table {
         }
         let cells = cells(&row);
         if self.columns.is_empty() {
-            if cells.iter().any(|cell| cell == "error") {
-                self.columns = vec!["error".to_owned()];
-            } else {
-                self.columns = cells;
-            }
+            self.columns = cells;
             return Ok(());
         }
-        if self.columns == ["error"] {
+        // A tag may be called `error` as well.
+        let is_error = self.columns.iter().skip_while(|column| column.is_empty()).eq(["error", "reference"]);
+        if is_error {
             return Err(cells.into_iter().find(|cell| !cell.is_empty()).unwrap_or_default());
         }
+        if cells.len() != self.columns.len() {
+            return Err(format!("a row has {} values for {} columns", cells.len(), self.columns.len()));
+        }
         self.take(&cells, found)
+    }
+
+    /// To be called at the end. Whoever is between us and the server may not notice that an answer is cut off.
+    pub(super) fn finish(&self) -> Result<(), String> {
+        if self.columns.is_empty() && self.begun.is_empty() {
+            return Ok(());
+        }
+        Err("it is cut off before its end".to_owned())
     }
 
     fn take(&self, cells: &[String], found: &mut Found) -> Result<(), String> {
@@ -123,7 +133,8 @@ mod tests {
 
     fn read(csv: &str) -> Result<Found, String> {
         let (mut found, mut table) = (Found::new(), Table::default());
-        csv.split('\n').try_for_each(|line| table.read(line.as_bytes(), &mut found))?;
+        csv.split_terminator('\n').try_for_each(|line| table.read(line.as_bytes(), &mut found))?;
+        table.finish()?;
         Ok(found)
     }
 
@@ -146,6 +157,19 @@ mod tests {
     #[test]
     fn an_error_in_a_success_is_one() {
         assert_eq!(read("error,reference\r\nout of memory,897\r\n").unwrap_err(), "out of memory");
+        let begun = ",result,table,_time,_measurement,error\r\n,_result,0,2026-11-24T02:00:00Z,m,x\r\n\r\n";
+        assert_eq!(read(begun).unwrap().keys().next().unwrap().tags["error"], "x", "a tag may have that name");
+        let late = format!("{begun},error,reference\r\n,out of memory,\r\n");
+        assert_eq!(read(&late).unwrap_err(), "out of memory");
+    }
+
+    #[test]
+    fn an_answer_without_its_end_is_none() {
+        let whole = ",result,table,_time,_measurement,a\r\n,_result,0,2026-11-24T02:00:00Z,m,\"x y\"\r\n\r\n";
+        for end in 1..whole.len() - 1 {
+            assert!(read(&whole[..end]).is_err(), "{:?}", &whole[..end]);
+        }
+        assert!(read(whole).is_ok());
     }
 
     #[test]

@@ -279,6 +279,10 @@ impl Conversation<'_> {
         }
         self.live_since = Some(Instant::now());
         self.begins = true;
+        if self.states.newest().is_some() {
+            // Before anybody hears that it is connected. Whoever closes gaps decides once the states were handed over.
+            self.board.history.check(self.number);
+        }
         let version = self.session.version();
         self.board.home_assistant.connected(version, clock::now());
         info!(session = self.id, entities, "connected to Home Assistant {version}: {entities} entities");

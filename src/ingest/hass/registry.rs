@@ -28,6 +28,7 @@ pub struct Gathered {
 
 struct Entity {
     id: EntityId,
+    registry_id: Option<Arc<str>>,
     area: Option<Arc<str>>,
     device: Option<Arc<str>>,
     labels: Box<[Arc<str>]>,
@@ -105,8 +106,8 @@ impl Gathered {
             };
             let floor = floor_id.map(|id| name_of(&mut self.floors, id));
             let labels = self.labels(ids, &mut sets);
-            let Entity { id, platform, category, .. } = entity;
-            entities.insert(id, Registered { area, floor, device, labels, platform, category });
+            let Entity { id, registry_id, platform, category, .. } = entity;
+            entities.insert(id, Registered { id: registry_id, area, floor, device, labels, platform, category });
         }
         Registries { entities }
     }
@@ -144,6 +145,7 @@ impl Entity {
     fn of(row: &Row<'_>, texts: &mut Texts) -> Option<Self> {
         Some(Self {
             id: EntityId::parse(&row.entity_id.as_ref()?.0).ok()?,
+            registry_id: texts.of(row.id.as_ref()),
             area: texts.of(row.area_id.as_ref()),
             device: texts.of(row.device_id.as_ref()),
             labels: texts.all(row.labels.as_ref()),

@@ -38,6 +38,12 @@ impl Gap {
         Self { from: from.max(self.from), ..self }
     }
 
+    /// Until when everything was told, so that the recorder had a state of whoever was known, if it still has it.
+    #[must_use]
+    pub fn known_until(self) -> Timestamp {
+        Timestamp::from_micros(self.from.as_micros() + OVERLAP_MICROS)
+    }
+
     /// The first moment that is not part of it.
     #[must_use]
     pub fn past_end(self) -> Timestamp {
@@ -45,9 +51,14 @@ impl Gap {
     }
 }
 
-/// States of this moment that must be in the history, because they began in the gap.
+/// What the history has of the gap, and what it must have.
 #[derive(Debug, Default)]
-pub struct Evidence(HashMap<EntityId, Timestamp>);
+pub struct Evidence {
+    /// States of this moment that began in the gap.
+    awaited: HashMap<EntityId, Timestamp>,
+    /// The first row of each entity.
+    first: HashMap<EntityId, Timestamp>,
+}
 
 impl Evidence {
     /// `states`: when each entity's state of now began.
@@ -55,19 +66,29 @@ impl Evidence {
     pub fn of<'a>(gap: Gap, states: impl Iterator<Item = (&'a EntityId, Timestamp)>) -> Self {
         let end = gap.until.as_micros() - FRESH_MICROS;
         let within = states.filter(|(_, since)| *since > gap.from && since.as_micros() <= end);
-        Self(within.map(|(entity, since)| (entity.clone(), since)).collect())
+        Self { awaited: within.map(|(entity, since)| (entity.clone(), since)).collect(), first: HashMap::new() }
     }
 
     /// The history has a row of this time.
     pub fn saw(&mut self, entity: &EntityId, time: Timestamp) {
-        if self.0.get(entity) == Some(&time) {
-            self.0.remove(entity);
+        if self.awaited.get(entity) == Some(&time) {
+            self.awaited.remove(entity);
+        }
+        match self.first.get_mut(entity) {
+            Some(first) => *first = time.min(*first),
+            None => drop(self.first.insert(entity.clone(), time)),
         }
     }
 
     /// What the history lacks, with the time that it lacks.
-    pub fn missing(self) -> impl Iterator<Item = (EntityId, Timestamp)> {
-        self.0.into_iter()
+    pub fn missing(&self) -> impl Iterator<Item = (&EntityId, Timestamp)> {
+        self.awaited.iter().map(|(entity, since)| (entity, *since))
+    }
+
+    /// When the history of this entity begins in the gap.
+    #[must_use]
+    pub fn first(&self, entity: &EntityId) -> Option<Timestamp> {
+        self.first.get(entity).copied()
     }
 }
 
@@ -105,6 +126,7 @@ mod tests {
         evidence.saw(&a, at(140));
         evidence.saw(&a, at(150));
         evidence.saw(&b, at(140));
-        assert_eq!(evidence.missing().collect::<Vec<_>>(), [(b, at(150))]);
+        assert_eq!(evidence.missing().collect::<Vec<_>>(), [(&b, at(150))]);
+        assert_eq!([&b, &c].map(|entity| evidence.first(entity)), [Some(at(140)), None]);
     }
 }

@@ -1,14 +1,16 @@
-//! Which entities there were, from run to run: history is asked by name, and an entity that is gone now had changes.
+//! Which entities there were, from run to run: history is asked by name, and an entity that is gone now, or has another
+//! name, had changes.
 //!
 //! A small file in the data folder, written when there are new ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::entity::EntityId;
+use crate::model::registries::Registries;
 
 const NAME: &str = "entities.json";
 /// Some integrations make an entity for everything that passes by.
@@ -16,13 +18,25 @@ const MOST: usize = 50_000;
 
 pub(super) struct Known {
     path: PathBuf,
-    entities: BTreeSet<String>,
+    file: File,
     is_written: bool,
+    /// The file was there, and nobody has asked yet.
+    was_there: bool,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct File {
     entities: BTreeSet<String>,
+    /// What those that are registered were called last, by the ids of the registry.
+    #[serde(default)]
+    registered: BTreeMap<String, String>,
+}
+
+/// An entity that has another name than it had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rename {
+    pub(super) before: EntityId,
+    pub(super) now: EntityId,
 }
 
 impl Known {
@@ -30,22 +44,47 @@ impl Known {
     pub(super) async fn load(data_dir: &Path) -> Self {
         let path = data_dir.join(NAME);
         let text = tokio::fs::read(&path).await.unwrap_or_default();
-        let file: Option<File> = serde_json::from_slice(&text).ok();
-        let entities = file.map(|file| file.entities).unwrap_or_default();
-        Self { path, entities, is_written: true }
+        let file: File = serde_json::from_slice(&text).unwrap_or_default();
+        let was_there = !file.entities.is_empty();
+        Self { path, file, is_written: true, was_there }
     }
 
     pub(super) fn add<'a>(&mut self, entities: impl IntoIterator<Item = &'a EntityId>) {
         for entity in entities {
-            if self.entities.len() < MOST && !self.entities.contains(entity.as_str()) {
-                self.entities.insert(entity.as_str().to_owned());
+            let entities = &mut self.file.entities;
+            if entities.len() < MOST && !entities.contains(entity.as_str()) {
+                entities.insert(entity.as_str().to_owned());
                 self.is_written = false;
             }
         }
     }
 
+    /// Takes over what those that are registered are called now. Returns who was called otherwise.
+    pub(super) fn register(&mut self, registries: &Registries) -> Vec<Rename> {
+        let mut renamed = Vec::new();
+        for (entity, registered) in &registries.entities {
+            let Some(id) = &registered.id else { continue };
+            let names = &mut self.file.registered;
+            if names.get(&**id).is_some_and(|name| name == entity.as_str())
+                || (names.len() >= MOST && !names.contains_key(&**id))
+            {
+                continue;
+            }
+            self.is_written = false;
+            let before = names.insert(id.to_string(), entity.as_str().to_owned());
+            let before = before.and_then(|name| EntityId::parse(&name).ok());
+            renamed.extend(before.map(|before| Rename { before, now: entity.clone() }));
+        }
+        renamed
+    }
+
+    /// Whether an earlier run left the file. It says so once.
+    pub(super) fn take_earlier_run(&mut self) -> bool {
+        std::mem::take(&mut self.was_there)
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = EntityId> {
-        self.entities.iter().filter_map(|id| EntityId::parse(id).ok())
+        self.file.entities.iter().filter_map(|id| EntityId::parse(id).ok())
     }
 
     /// The file is replaced as a whole, if there is anything new.
@@ -53,7 +92,7 @@ impl Known {
         if self.is_written {
             return Ok(());
         }
-        let text = serde_json::to_vec(&File { entities: self.entities.clone() }).expect("names are text");
+        let text = serde_json::to_vec(&self.file).expect("names are text");
         let next = self.path.with_extension("json.next");
         tokio::fs::write(&next, text).await?;
         tokio::fs::rename(&next, &self.path).await?;
@@ -62,22 +101,50 @@ impl Known {
     }
 }
 
+/// Everybody who was known to the service whose data this is.
+pub async fn names(data_dir: &Path) -> Vec<EntityId> {
+    Known::load(data_dir).await.all().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
 
-    use super::{Known, NAME};
+    use super::{Known, NAME, Rename};
     use crate::model::entity::EntityId;
+    use crate::model::registries::{Registered, Registries};
 
     #[tokio::test]
     async fn who_was_known_is_known_in_the_next_run() {
         let folder = TempDir::new().unwrap();
         let entity = EntityId::parse("sensor.a").unwrap();
         let mut known = Known::load(folder.path()).await;
+        assert!(!known.take_earlier_run());
         known.add([&entity]);
         known.store().await.unwrap();
-        assert_eq!(Known::load(folder.path()).await.all().collect::<Vec<_>>(), [entity]);
+        let mut next = Known::load(folder.path()).await;
+        assert_eq!(next.all().collect::<Vec<_>>(), [entity]);
+        assert!(next.take_earlier_run() && !next.take_earlier_run(), "it is said once");
         std::fs::write(folder.path().join(NAME), "{").unwrap();
         assert_eq!(Known::load(folder.path()).await.all().count(), 0);
+        std::fs::write(folder.path().join(NAME), r#"{"entities":["sensor.b"]}"#).unwrap();
+        assert_eq!(Known::load(folder.path()).await.all().count(), 1, "as the first version wrote it");
+    }
+
+    #[tokio::test]
+    async fn another_name_of_the_same_entity_is_noticed_once() {
+        let folder = TempDir::new().unwrap();
+        let called = |name: &str| {
+            let registered = Registered { id: Some("4711".into()), ..Registered::default() };
+            Registries { entities: [(EntityId::parse(name).unwrap(), registered)].into() }
+        };
+        let mut known = Known::load(folder.path()).await;
+        assert_eq!(known.register(&called("sensor.a")), []);
+        assert_eq!(known.register(&called("sensor.a")), []);
+        known.store().await.unwrap();
+        let mut known = Known::load(folder.path()).await;
+        let [before, now] = ["sensor.a", "sensor.b"].map(|name| EntityId::parse(name).unwrap());
+        assert_eq!(known.register(&called("sensor.b")), [Rename { before, now }]);
+        assert_eq!(known.register(&called("sensor.b")), []);
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! [`Recorder`] asks one question at a time, on a connection of its own. [`rows`] reads the answers, [`windows`] cuts a
 //! long time into questions with answers of a good size, [`left_out`] puts back what the recorder does not keep. With
-//! them [`closing`] fetches what was missed: [`gap`] says from when until when, [`restored`] what is no change.
+//! them [`closing`] fetches what was missed, in one attempt or several: [`gap`] says from when until when, [`restored`]
+//! what is no change.
 
+mod attempt;
 pub mod closing;
 pub mod gap;
-mod known;
+pub mod known;
 pub mod left_out;
 pub mod restored;
 pub mod rows;
@@ -25,7 +27,7 @@ use crate::ingest::hass::visit::{Answer, AskError, Visit};
 use crate::model::entity::EntityId;
 use crate::model::time::Timestamp;
 
-use self::rows::Rows;
+use self::rows::{Row, Rows};
 use self::windows::Window;
 
 /// How long Home Assistant may take for one answer. A large one from a slow memory card takes many seconds.
@@ -103,7 +105,7 @@ impl Recorder {
 
     /// The rows of these entities in the window, as they were recorded. Entities without rows are not among them.
     pub async fn rows(&mut self, window: &Window) -> Result<Rows, AskError> {
-        let answer = self.ask(question(window, false)).await?;
+        let answer = self.ask(question(window, Start::LeftOut)).await?;
         rows::read(answer.result(), window.from, window.until)
             .map_err(|err| AskError::Unreadable(err.to_string()))
             .map(|rows| Rows { bytes: answer.bytes(), ..rows })
@@ -113,8 +115,18 @@ impl Recorder {
     /// for the window.
     pub async fn reaches_back(&mut self, window: &Window) -> Result<bool, AskError> {
         let moment = Window { until: Timestamp::from_micros(window.from.as_micros() + 1), ..window.clone() };
-        let answer = self.ask(question(&moment, true)).await?;
+        let answer = self.ask(question(&moment, Start::Briefly)).await?;
         Ok(answer.result() != "{}")
+    }
+
+    /// What each of the window's entities was when the window began. Those of which the recorder knows nothing from before
+    /// are not among them.
+    pub async fn before(&mut self, window: &Window) -> Result<Vec<(EntityId, Row)>, AskError> {
+        let moment = Window { until: Timestamp::from_micros(window.from.as_micros() + 1), ..window.clone() };
+        let answer = self.ask(question(&moment, Start::InFull)).await?;
+        let rows = rows::read(answer.result(), Timestamp::from_micros(i64::MIN), window.from)
+            .map_err(|err| AskError::Unreadable(err.to_string()))?;
+        Ok(rows.entities.into_iter().filter_map(|(entity, mut rows)| Some((entity, rows.pop()?))).collect())
     }
 
     /// Any command that has a result. `command` is an object with its `type`.
@@ -127,8 +139,17 @@ impl Recorder {
     }
 }
 
+/// The state at the start of a window, which is no change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    LeftOut,
+    /// Without attributes.
+    Briefly,
+    InFull,
+}
+
 /// Home Assistant's defaults would leave out changes of attributes and make up a row at the start.
-fn question(window: &Window, with_state_at_start: bool) -> Value {
+fn question(window: &Window, start: Start) -> Value {
     // One name that is none would spoil the question.
     let valid = window.entities.iter().filter(|entity| entity.is_valid());
     let entities: Vec<&str> = valid.map(EntityId::as_str).collect();
@@ -137,9 +158,9 @@ fn question(window: &Window, with_state_at_start: bool) -> Value {
         "start_time": Timestamp::from_micros(window.from.as_micros() - MARGIN_MICROS).to_string(),
         "end_time": Timestamp::from_micros(window.until.as_micros() + MARGIN_MICROS).to_string(),
         "entity_ids": entities,
-        "include_start_time_state": with_state_at_start,
+        "include_start_time_state": start != Start::LeftOut,
         "significant_changes_only": false,
-        "minimal_response": with_state_at_start,
-        "no_attributes": with_state_at_start,
+        "minimal_response": start == Start::Briefly,
+        "no_attributes": start == Start::Briefly,
     })
 }

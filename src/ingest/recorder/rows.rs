@@ -67,11 +67,15 @@ struct Body<'a> {
 /// Reads `result`. What is not within `from` (inclusive) and `until` (exclusive) is left out, as are removals.
 ///
 /// # Errors
-/// It is not an object of lists.
+/// It is not an object.
 pub fn read(result: &str, from: Timestamp, until: Timestamp) -> Result<Rows, serde_json::Error> {
-    let lists: Object<'_, Vec<&RawValue>> = serde_json::from_str(result)?;
+    let lists: Object<'_, &RawValue> = serde_json::from_str(result)?;
     let mut rows = Rows::default();
     for (id, list) in lists.0 {
+        let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(list.get()) else {
+            rows.unreadable += 1;
+            continue;
+        };
         let Ok(entity) = EntityId::parse(&id) else {
             rows.unreadable += list.len() as u64;
             continue;
@@ -167,7 +171,8 @@ mod tests {
         let answer = r#"{"a.b":[7,{"s":1,"lu":1.0},{"s":"x","lu":"1"},{"s":"x","a":[],"lu":1.0},{"s":"y","lu":1.0}],
             "none":[{"s":"x","lu":1.0}]}"#;
         assert_eq!(shown(answer, 0, 2_000_000), (vec!["a.b y  1000000 1000000".to_owned()], 5));
-        for cut_off in ["", "[]", r#"{"a.b":[{"s":"1""#, r#"{"a.b":7}"#] {
+        assert_eq!(shown(r#"{"a.b":7,"c.d":[{"s":"1","lu":1.0}]}"#, 0, 2_000_000).1, 1, "no list of rows");
+        for cut_off in ["", "[]", r#"{"a.b":[{"s":"1""#] {
             assert!(read(cut_off, at(0), at(1)).is_err(), "{cut_off}");
         }
     }

@@ -29,6 +29,8 @@ pub struct Described {
     pub entity: EntityId,
     /// Of its unit, such as `temperature`. `None`: there is no other unit that it could be converted to.
     pub unit_class: Option<String>,
+    /// That the recorder keeps it in.
+    pub unit: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -37,6 +39,8 @@ struct Listed<'a> {
     statistic_id: Cow<'a, str>,
     #[serde(borrow, default)]
     unit_class: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    statistics_unit_of_measurement: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +64,9 @@ pub fn read_ids(result: &str) -> Result<(Vec<Described>, u64), serde_json::Error
     let all = listed.len();
     let of_entities = listed.into_iter().filter_map(|listed| {
         let entity = EntityId::parse(&listed.statistic_id).ok().filter(EntityId::is_valid)?;
-        Some(Described { entity, unit_class: listed.unit_class.map(|class| class.0.into_owned()) })
+        let text = |text: Option<Text<'_>>| text.map(|text| text.0.into_owned());
+        let unit = text(listed.statistics_unit_of_measurement);
+        Some(Described { entity, unit_class: text(listed.unit_class), unit })
     });
     let described: Vec<Described> = of_entities.collect();
     let external = all - described.len();
@@ -111,11 +117,12 @@ mod tests {
 
     #[test]
     fn statistics_of_entities_are_listed_and_others_counted() {
-        let answer = r#"[{"statistic_id":"sensor.a","unit_class":"temperature","has_sum":false},
+        let answer = r#"[{"statistic_id":"sensor.a","unit_class":"temperature","statistics_unit_of_measurement":"°F"},
             {"statistic_id":"sensor.b","unit_class":null},{"statistic_id":"tibber:energy","unit_class":"energy"}]"#;
         let described = |id: &str, class: Option<&str>| Described {
             entity: EntityId::parse(id).unwrap(),
             unit_class: class.map(str::to_owned),
+            unit: class.map(|_| "°F".to_owned()),
         };
         let expected = vec![described("sensor.a", Some("temperature")), described("sensor.b", None)];
         assert_eq!(read_ids(answer).unwrap(), (expected, 1));

@@ -197,6 +197,11 @@ impl HomeAssistant {
         let code = created["auth_code"].as_str().unwrap();
         let grant = [("grant_type", "authorization_code"), ("code", code), ("client_id", &client)];
         let granted = http::post(self.address, "/auth/token", &[http::FORM], &http::form(&grant)).unwrap().json();
+        // It is on disk a moment later; killed before, Home Assistant would know neither the owner nor the token.
+        wait_until("Home Assistant keeps the token", BOOT, || {
+            let kept = std::fs::read_to_string(self.folder().join(".storage/auth")).ok()?;
+            kept.contains(&client).then_some(())
+        });
         granted["access_token"].as_str().unwrap().to_owned()
     }
 

@@ -1,4 +1,11 @@
-//! `verify` against real databases: what is there, what is missing, what nobody knows of.
+//! `verify` against real databases, and against servers of the versions that cannot be had here: what is there, what is
+//! missing, what nobody knows of.
+
+mod fake;
+mod flux;
+mod rules;
+mod sql;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,6 +15,7 @@ use ha_ingestor::demo::handle::Handle;
 use ha_ingestor::demo::home::Home;
 use ha_ingestor::demo::knobs::Knobs;
 use ha_ingestor::demo::server::Simulator;
+use ha_ingestor::model::time::Timestamp;
 use ha_ingestor::model::value::Value as Attribute;
 use ha_ingestor::runtime::clock;
 use serde_json::{Value, json};
@@ -32,14 +40,24 @@ pub struct Bench {
     pub home: Handle,
     address: SocketAddr,
     pub folder: TempDir,
+    /// What is compared begins here: the last 24 hours are others at every look.
+    from: Timestamp,
 }
 
 impl Bench {
     pub fn new() -> Self {
+        Self::with_clock(0)
+    }
+
+    /// The home's clock is ahead of ours by so many seconds.
+    pub fn with_clock(ahead_seconds: i64) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let (simulator, home) = Simulator::new(listener, Home::new(7, ENTITIES, clock::now()), Knobs::default());
+        let clock_ahead_micros = ahead_seconds * 1_000_000;
+        let now = Timestamp::from_micros(clock::now().as_micros() + clock_ahead_micros);
+        let knobs = Knobs { clock_ahead_micros, ..Knobs::default() };
+        let (simulator, home) = Simulator::new(listener, Home::new(7, ENTITIES, now), knobs);
         runtime.spawn(simulator.run(CancellationToken::new()));
         for state in ["1", "2", NASTY] {
             let pairs = [("unit_of_measurement", NASTY), ("friendly_name", NASTY), ("count", state)];
@@ -47,35 +65,51 @@ impl Bench {
                 pairs.into_iter().map(|(name, text)| (name.into(), Attribute::Text(text.into()))).collect();
             home.set("sensor.nasty", state, attributes).unwrap();
         }
-        Self { _runtime: runtime, home, address, folder: TempDir::new().unwrap() }
+        let from = Timestamp::from_micros(clock::now().as_micros() - 23 * 3_600_000_000);
+        Self { _runtime: runtime, home, address, folder: TempDir::new().unwrap(), from }
     }
 
     pub fn verify(&self, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
-        verify(&self.folder, &self.options(url), arguments)
+        self.verify_with(&self.options(url), arguments)
+    }
+
+    fn verify_with(&self, options: &Value, arguments: &[&str]) -> (Option<i32>, String) {
+        let path = self.folder.path().join("options.json");
+        std::fs::write(&path, options.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ha-ingestor"));
+        command.env_clear().arg("verify").args(arguments);
+        for (bound, time) in [("--from", self.from.to_string()), ("--to", "2200-01-01".to_owned())] {
+            if !arguments.contains(&bound) {
+                command.args([bound, &time]);
+            }
+        }
+        command.arg("--options").arg(path).arg("--data-dir").arg(self.folder.path().join("data"));
+        let output = command.output().unwrap();
+        let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code(), told)
     }
 
     pub fn options(&self, url: &str) -> Value {
+        self.options_for(&json!({"url": url, "database": DATABASE}))
+    }
+
+    /// `influxdb` is that section of the options.
+    fn options_for(&self, influxdb: &Value) -> Value {
         json!({
             "home_assistant": {"url": format!("http://{}", self.address), "token": "demo"},
-            "influxdb": {"url": url, "database": DATABASE},
+            "influxdb": influxdb,
             "delivery": {"retry_initial_ms": 20, "retry_max_ms": 50},
         })
     }
 
     fn json(&self, url: &str, arguments: &[&str]) -> (Option<i32>, Value) {
-        let (code, told) = self.verify(url, &[&["--json"], arguments].concat());
+        self.json_with(&self.options(url), arguments)
+    }
+
+    fn json_with(&self, options: &Value, arguments: &[&str]) -> (Option<i32>, Value) {
+        let (code, told) = self.verify_with(options, &[&["--json"], arguments].concat());
         (code, serde_json::from_str(&told).unwrap_or_else(|err| panic!("{err}: {told}")))
     }
-}
-
-fn verify(folder: &TempDir, options: &Value, arguments: &[&str]) -> (Option<i32>, String) {
-    let path = folder.path().join("options.json");
-    std::fs::write(&path, options.to_string()).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ha-ingestor"));
-    command.env_clear().arg("verify").args(["--to", "2200-01-01"]).args(arguments);
-    let output = command.arg("--options").arg(path).arg("--data-dir").arg(folder.path().join("data")).output().unwrap();
-    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    (output.status.code(), told)
 }
 
 fn counts(report: &Value) -> [u64; 5] {
@@ -161,7 +195,7 @@ fn points_that_home_assistant_does_not_know_are_extra_or_have_another_time() {
     let attributes = [("unit_of_measurement".into(), Attribute::Text("W".into()))].into_iter().collect();
     home.set("sensor.meter", "5", attributes).unwrap();
     let time = home.home(|home| home.state("sensor.meter").unwrap().last_updated);
-    let nanos = ha_ingestor::model::time::Timestamp::from_unix_seconds(time).unwrap().as_nanos();
+    let nanos = Timestamp::from_unix_seconds(time).unwrap().as_nanos();
     write(format!("W,domain=sensor,entity_id=meter value=5 {}", nanos + 1_000));
     write(format!("W,domain=sensor,entity_id=meter value=6 {}", now - 7_200_000_000_001));
     // Whose is this?
@@ -185,6 +219,21 @@ fn victoria_metrics_is_compared_to_the_millisecond_and_without_texts() {
     assert_eq!(code, Some(0), "{told}");
     let (code, report) = bench.json(&victoria.url(), &[]);
     assert_eq!((code, counts(&report)), (Some(0), [known, known, 0, 0, 0]), "{report}");
+
+    // Live, a text came with a number among its attributes that is not in the history.
+    let home = &bench.home;
+    home.set("input_select.mood", "calm", [("editable".into(), Attribute::Bool(true))].into_iter().collect()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    home.set("input_select.mood", "wild", [].into_iter().collect()).unwrap();
+    let time = home.home(|home| home.state("input_select.mood").unwrap().last_updated);
+    let nanos = Timestamp::from_unix_seconds(time).unwrap().as_nanos();
+    let line = format!("input_select.mood,domain=input_select,entity_id=mood editable=1 {nanos}");
+    let answer = http::post(victoria.address, &format!("/write?db={DATABASE}"), &[], &line).unwrap();
+    assert_eq!(answer.status, 204, "{answer:?}");
+    assert_eq!(bench.verify(&victoria.url(), &["--repair"]).0, Some(0));
+    let (code, report) = bench.json(&victoria.url(), &["--entity", "input_select.mood"]);
+    assert_eq!((code, counts(&report)), (Some(0), [1, 1, 0, 0, 0]), "{report}");
+    assert_eq!(report["targets"][0]["not_kept"], 1);
     assert!(report["targets"][0]["server"].as_str().unwrap().starts_with("VictoriaMetrics"));
 }
 
