@@ -15,6 +15,8 @@ use crate::model::time::Timestamp;
 use crate::status::snapshot::{Circuit, Histogram, LinkState, Snapshot, Target, Verified};
 use crate::verify::coverage::ratio;
 
+use super::health::ready;
+
 const PREFIX: &str = "ha_ingest";
 
 /// OpenMetrics to whoever asks for it (Prometheus does), the older text format to everybody else.
@@ -71,6 +73,7 @@ impl Collector for Exposition {
         let version = [("version", seen.version)];
         out.gauge_with("build_info", "The version that is running", &version, 1.0)?;
         out.gauge("uptime_seconds", "Time since the start", seen.uptime.as_secs_f64())?;
+        out.gauge("ready", "Whether /ready answers 200 (1) or 503 (0)", f64::from(ready(seen).ready))?;
         self.home_assistant(&mut out)?;
         self.mqtt(&mut out)?;
         self.history(&mut out)?;
@@ -122,7 +125,7 @@ impl Exposition {
     fn history(&self, out: &mut Out<'_>) -> fmt::Result {
         let history = &self.0.history;
         let help =
-            "Whether something that happened is still to be fetched from Home Assistant's history (1) or not (0)";
+            "Whether rows of Home Assistant's history are still to be fetched, or are fetched and in no book yet (1)";
         out.gauge("gap_open", help, f64::from(history.is_open()))?;
         let from = history.gap.as_ref().map(|gap| gap.from);
         out.gauge("gap_start_timestamp_seconds", "Begin of the gap that is open, 0 if none is", moment(from))?;
@@ -171,9 +174,10 @@ impl Exposition {
         out.target_counters("points_expired", help, targets, |target| target.books.expired)?;
         let help = "Points that are nowhere";
         out.target_reasons("points_dropped", help, "reason", targets, |target| &target.books.dropped)?;
-        out.target_gauges("wal_records", "Points that wait for the target", targets, |target| {
-            count(target.books.held)
-        })?;
+        let help = "Points not yet written to the target: in memory, on disk and in flight together";
+        out.target_gauges("points_pending", help, targets, |target| count(target.books.held))?;
+        let help = "Deprecated name of points_pending, gone in the next release";
+        out.target_gauges("wal_records", help, targets, |target| count(target.books.held))?;
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and 0 when all is well")]
         let unaccounted = |target: &Target| self.0.unaccounted(target) as f64;
         out.target_gauges("books_unaccounted", "Events received minus every fate; 0 at rest", targets, unaccounted)
@@ -181,22 +185,22 @@ impl Exposition {
 
     fn waiting(&self, out: &mut Out<'_>) -> fmt::Result {
         let (targets, taken) = (&self.0.targets, self.0.taken);
-        let help = "Points that wait for the target on disk";
+        let help = "The part of points_pending that is on disk; the rest is in memory only";
         out.target_gauges("wal_backlog_records", help, targets, |target| count(target.backlog.records))?;
-        let help = "Event time of the oldest point that waits, 0 if none does";
+        let help = "Event time of the oldest of points_pending, 0 if there is none";
         let oldest = |target: &Target| target.backlog.oldest.filter(|_| target.books.held > 0);
         out.target_gauges("wal_oldest_record_timestamp_seconds", help, targets, |target| moment(oldest(target)))?;
-        let help = "Age of the oldest point that waits, 0 if none does";
+        let help = "Age of the oldest of points_pending, 0 if there is none";
         let age = |target: &Target| oldest(target).map_or(0.0, |oldest| moment(Some(taken)) - moment(Some(oldest)));
         out.target_gauges("backlog_age_seconds", help, targets, |target| age(target).max(0.0))?;
-        let help = "How far the newest point written is behind what waits, 0 if nothing does";
+        let help = "How far the newest point written is behind points_pending, 0 if there is none";
         // In a quiet home the last point is old, and that is no lag.
         let lag = |target: &Target| match target.writes.newest_stored {
             Some(newest) => (moment(Some(taken)) - moment(Some(newest))).min(age(target)),
             None => age(target),
         };
         out.target_gauges("delivery_lag_seconds", help, targets, |target| lag(target).max(0.0))?;
-        let help = "Time until the backlog is empty at its present pace; infinite while it does not shrink";
+        let help = "Time until wal_backlog_records is 0 at its present pace; infinite while it does not shrink";
         let empty_in = |target: &Target| target.backlog.empty_in().map_or(f64::INFINITY, |left| left.as_secs_f64());
         out.target_gauges("backlog_empty_in_seconds", help, targets, empty_in)?;
         let help = "Home Assistant's time such that everything until then is in the target, on disk, set aside or counted as lost";
@@ -241,8 +245,16 @@ impl Exposition {
 
     fn spool(&self, out: &mut Out<'_>) -> fmt::Result {
         let spool = &self.0.spool;
-        out.gauge("wal_memory_bytes", "Bytes of points in memory", count(spool.memory_bytes))?;
-        out.gauge("wal_size_bytes", "Bytes of points on disk", count(spool.disk_bytes))?;
+        out.gauge(
+            "wal_memory_bytes",
+            "Bytes of the points pending for any target that are in memory",
+            count(spool.memory_bytes),
+        )?;
+        out.gauge(
+            "wal_size_bytes",
+            "Bytes of the points pending for any target that are on disk",
+            count(spool.disk_bytes),
+        )?;
         out.gauge("wal_limit_bytes", "The most bytes of points on disk", count(spool.limit_bytes))?;
         out.counter("wal_written_bytes", "Bytes of points written to disk", spool.written_bytes)?;
         out.counter("wal_syncs", "Times that the disk made sure of what was written", spool.syncs)?;

@@ -39,7 +39,7 @@ fn a_full_disk_is_told_and_what_it_held_is_safe_and_it_goes_on_when_there_is_roo
     // Memory goes on.
     story.storm(100);
     let owed = i64::try_from(story.world.expected().len()).unwrap();
-    service.wait_until("everything is held", |service| metrics(service).of(MAIN, "wal_records") >= owed);
+    service.wait_until("everything is held", |service| metrics(service).of(MAIN, "points_pending") >= owed);
     disk.grows_to(64 * MIB);
     wait_until_recovered(&mut service);
     story.wait_until_safe(&mut service);

@@ -12,6 +12,9 @@
 #[path = "../delivery/fake.rs"]
 #[allow(dead_code, reason = "not every test binary needs all that it can do")]
 mod fake;
+#[path = "../support/page.rs"]
+#[allow(dead_code, reason = "not every test binary needs all that it can do")]
+mod page;
 #[path = "../support/process.rs"]
 #[allow(dead_code, reason = "not every test binary needs all that it can do")]
 mod process;

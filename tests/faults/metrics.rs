@@ -74,7 +74,7 @@ impl Metrics {
                 - all("events_waiting")
                 + of("points_recovered_total"),
             written: of("points_written_total"),
-            waiting: of("wal_records"),
+            waiting: of("points_pending"),
             dead_lettered: of("points_dead_lettered_total"),
             expired: of("points_expired_total"),
             dropped: of("points_dropped_total"),

@@ -35,9 +35,9 @@ fn what_a_mirror_lacks_survives_a_kill_and_the_main_database_gets_nothing_twice_
     let owed = i64::try_from(story.world.expected().len()).unwrap();
     service.wait_until("the mirror's part is on disk", |service| {
         let page = metrics(service);
-        page.of(MAIN, "wal_records") == 0
+        page.of(MAIN, "points_pending") == 0
             && page.watermark("mirror_1") >= page.watermark(MAIN)
-            && page.of("mirror_1", "wal_records") == owed
+            && page.of("mirror_1", "points_pending") == owed
     });
     // It is saved now and then which part each one has.
     crate::oracle::end(service);

@@ -93,7 +93,7 @@ fn lives_through(story: &mut Story) -> Day {
         return Day::Cut;
     }
     story.world.open_database();
-    let drained = |metrics: &Metrics, _| metrics.of(MAIN, "wal_records") == 0;
+    let drained = |metrics: &Metrics, _| metrics.of(MAIN, "points_pending") == 0;
     if !story.lives_until(&mut service, "the backlog is stored", drained) {
         return Day::Cut;
     }

@@ -207,7 +207,7 @@ impl Story {
             service.wait_until_within(patience, &format!("{target} has everything"), |service| {
                 let metrics = metrics(service);
                 self.has_all(&metrics, &target)
-                    && metrics.of(&target, "wal_records") == 0
+                    && metrics.of(&target, "points_pending") == 0
                     && metrics.books(&target).balance()
             });
         }

@@ -77,7 +77,7 @@ fn a_death_between_a_removal_and_its_bookkeeping_is_no_crash_loop() {
         story.wait_until_safe(&mut service);
         story.disk(rule);
         story.world.open_database();
-        let drained = |page: &crate::metrics::Metrics, _| page.of(MAIN, "wal_records") == 0;
+        let drained = |page: &crate::metrics::Metrics, _| page.of(MAIN, "points_pending") == 0;
         if story.lives_until(&mut service, "the backlog is stored", drained) {
             // Files that nobody needs may go as late as at the stop.
             let _ = service.exit_code(Duration::from_secs(10));

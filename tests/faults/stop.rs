@@ -24,7 +24,7 @@ fn stopped_with_a_backlog_an_open_request_and_a_dead_database_it_ends_in_time_an
         let mut service = story.start();
         story.storm(500);
         let owed = i64::try_from(story.world.expected().len()).unwrap();
-        service.wait_until("all of it has come", |service| metrics(service).of(MAIN, "wal_records") == owed);
+        service.wait_until("all of it has come", |service| metrics(service).of(MAIN, "points_pending") == owed);
         let began = Instant::now();
         assert_eq!(service.exit_code(Duration::from_secs(10)), Some(0), "{}", service.log());
         assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
@@ -51,7 +51,7 @@ fn stopped_with_a_full_memory_it_keeps_all() {
     // Almost the half from which on it would go to disk by itself.
     story.storm(12_000);
     let owed = i64::try_from(story.world.expected().len()).unwrap();
-    service.wait_until("all of it has come", |service| metrics(service).of(MAIN, "wal_records") == owed);
+    service.wait_until("all of it has come", |service| metrics(service).of(MAIN, "points_pending") == owed);
     end(service);
     story.world.open_database();
     let service = story.start();

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::http;
+use crate::support::page::Page;
 use crate::support::process::{Process, free_address, wait_until};
 
 /// What the Supervisor gives an add-on between SIGTERM and SIGKILL.
@@ -94,10 +95,16 @@ impl Ingestor {
         http::get(self.address, path, &[]).expect("the service answers").json()
     }
 
+    /// `/metrics`; `None` while the service does not answer.
+    pub fn page(&self) -> Option<Page> {
+        http::get(self.address, "/metrics", &[])
+            .ok()
+            .filter(|answer| answer.status == 200)
+            .map(|answer| Page(answer.body))
+    }
+
     pub fn metrics(&self) -> String {
-        let answer = http::get(self.address, "/metrics", &[]).expect("the service answers");
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer.body
+        self.page().expect("the service answers").0
     }
 
     /// The sum over the labels that `name` does not give, without its prefix.
@@ -106,16 +113,11 @@ impl Ingestor {
     ///
     /// If it is less than zero: the books are wrong then.
     pub fn count(&self, name: &str) -> u64 {
-        let page = self.metrics();
-        let rows = page.lines().filter_map(|line| {
-            let (series, value) = line.strip_prefix("ha_ingest_")?.rsplit_once(' ')?;
-            (series == name || series.split_once('{').is_some_and(|(plain, _)| plain == name)).then_some(value)
-        });
-        let values: Vec<f64> = rows.map(|value| value.parse().unwrap()).collect();
-        assert!(!values.is_empty() && values.iter().all(|value| *value >= 0.0), "{name} is {values:?} in\n{page}");
+        let page = self.page().expect("the service answers");
+        let sum = page.sum(name).filter(|sum| *sum >= 0.0);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
-        let sum = values.iter().sum::<f64>().round() as u64;
-        sum
+        let count = sum.unwrap_or_else(|| panic!("{name} is {:?} in\n{}", page.sum(name), page.0)).round() as u64;
+        count
     }
 
     /// The most memory that it ever had, in bytes.
@@ -125,22 +127,22 @@ impl Ingestor {
         peak.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
     }
 
-    /// As [`Self::count`]; `None` while it does not answer, or has no such metric.
-    pub fn known(&self, name: &str) -> Option<u64> {
-        let page = http::get(self.address, "/metrics", &[]).ok()?.body;
-        let values = page.lines().filter_map(|line| {
-            let (series, value) = line.strip_prefix("ha_ingest_")?.rsplit_once(' ')?;
-            let is_it = series == name || series.split_once('{').is_some_and(|(plain, _)| plain == name);
-            is_it.then(|| value.parse::<f64>().unwrap())
+    /// Until everything that came has its fate, whether the service is ready or not.
+    pub fn wait_until_settled(&mut self) {
+        wait_until("everything has its fate", Duration::from_secs(90), || {
+            self.process.must_run();
+            self.page().filter(Page::is_settled)
         });
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
-        values.map(|value| value as u64).reduce(|sum, value| sum + value)
     }
 
-    /// Whether it hears Home Assistant and reaches its target, now.
-    pub fn is_ready(&mut self) -> bool {
-        self.process.must_run();
-        http::get(self.address, "/ready", &[]).is_ok_and(|answer| answer.status == 200)
+    /// Until one page says that it is ready, that everything until `micros` has come, and that all of it has its fate.
+    pub fn wait_until_complete(&mut self, micros: i64, patience: Duration) {
+        wait_until("ha-ingestor is ready and everything has its fate", patience, || {
+            self.process.must_run();
+            let is_complete =
+                |page: &Page| page.is_ready() && page.is_settled() && page.complete_until() >= Some(micros);
+            self.page().filter(is_complete)
+        });
     }
 
     pub fn log(&self) -> String {

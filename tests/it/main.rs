@@ -39,6 +39,7 @@ mod support {
     pub(crate) mod influxd;
     pub(crate) mod mosquitto;
     pub(crate) mod nasty;
+    pub(crate) mod page;
     pub(crate) mod peer;
     #[allow(dead_code, reason = "not every test binary needs all that it can do")]
     pub(crate) mod process;

@@ -17,7 +17,7 @@ fn a_database_that_is_not_there_yet_gets_everything_of_the_meantime() {
     service.wait_until("the home is known", |service| service.metric("ha_entities") == ENTITIES as u64);
     world.home.storm(300);
     let all = world.expected().len() as u64;
-    service.wait_until("everything is held", |service| service.metric("wal_records") == all);
+    service.wait_until("everything is held", |service| service.metric("points_pending") == all);
     service.wait_for_log("cannot write: ");
     assert_eq!(service.said("cannot write: ").len(), 1);
     world.open_database();
@@ -145,7 +145,7 @@ fn when_the_spool_is_full_the_oldest_go_and_it_is_said_once() {
     assert_eq!(service.get("/health").status, 200);
 
     world.database.is(Mood::Well);
-    service.wait_until("the rest is stored", |service| service.metric("wal_records") == 0);
+    service.wait_until("the rest is stored", |service| service.metric("points_pending") == 0);
     service.wait_until_ready();
     let (stored, each_once) = world.database.points();
     assert!(each_once);

@@ -191,7 +191,7 @@ fn an_event_that_never_became_a_line_is_listed_and_not_sent() {
     assert!(letter.get("line").is_none() && letter.get("batch").is_none(), "{letter}");
 
     // What the home began with is on its way, and would be taken for something that was sent again.
-    service.wait_until("all else is stored", |service| service.metric("wal_records") == 0);
+    service.wait_until("all else is stored", |service| service.metric("points_pending") == 0);
     let folder = TempDir::new().unwrap();
     let options = options_file(&folder, &options.to_string());
     let requests = world.database.requests().len();

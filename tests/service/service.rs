@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::page::Page;
 use crate::process::{Process, wait_until};
 
 /// Long enough for a machine that is busy with something else.
@@ -243,28 +244,32 @@ impl Service {
     }
 
     pub fn sample(&self, name: &str) -> f64 {
-        let page = self.get("/metrics").body;
-        sum(&page, name).unwrap_or_else(|| panic!("no {name} in\n{page}"))
+        let page = self.page();
+        page.sum(name).unwrap_or_else(|| panic!("no {name} in\n{}", page.0))
+    }
+
+    pub fn page(&self) -> Page {
+        Page(self.get("/metrics").body)
     }
 
     /// For each target: its name, what is to be explained, and the sum of all fates.
     pub fn books(&self) -> Vec<(String, i64, i64)> {
-        let page = self.get("/metrics").body;
+        let page = self.page();
         #[expect(clippy::cast_possible_truncation, reason = "counts")]
-        let count = |name: &str| sum(&page, name).unwrap_or_default() as i64;
+        let count = |name: &str| page.sum(name).unwrap_or_else(|| panic!("no {name} in\n{}", page.0)) as i64;
         let points = count("events_received_total")
             - count("events_filtered_total")
             - count("points_duplicate_suppressed_total")
             - count("points_refused_total")
             - count("events_waiting");
-        let names = page.lines().filter_map(|line| {
+        let names = page.0.lines().filter_map(|line| {
             line.strip_prefix("ha_ingest_points_written_total{target=\"")?.split('"').next().map(str::to_owned)
         });
         names
             .map(|target| {
                 let count = |name: &str| count(&format!("{name}{{target=\"{target}\"}}"));
                 let fates = count("points_written_total")
-                    + count("wal_records")
+                    + count("points_pending")
                     + count("points_dead_lettered_total")
                     + count("points_expired_total")
                     + count("points_dropped_total");
@@ -345,18 +350,6 @@ impl Service {
 }
 
 /// The sum of the samples of a page of metrics that have this name and at least these labels. `None` if there is none.
-pub fn sum(page: &str, name: &str) -> Option<f64> {
-    let (name, labels) = name.split_once('{').unwrap_or((name, ""));
-    let labels: Vec<&str> = labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty()).collect();
-    let samples = page.lines().filter_map(|line| {
-        let (metric, value) = line.strip_prefix("ha_ingest_")?.rsplit_once(' ')?;
-        let (known, has) = metric.split_once('{').unwrap_or((metric, ""));
-        let has: Vec<&str> = has.trim_end_matches('}').split(',').collect();
-        (known == name && labels.iter().all(|label| has.contains(label))).then(|| value.parse::<f64>().unwrap())
-    });
-    samples.fold(None, |sum, value| Some(sum.unwrap_or_default() + value))
-}
-
 pub fn lines_with(log: &str, text: &str) -> Vec<String> {
     log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
 }

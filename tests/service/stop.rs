@@ -31,7 +31,7 @@ fn a_stop_flushes_what_still_waits_for_company() {
     service.wait_until("the home is known", |service| service.metric("ha_entities") == ENTITIES as u64);
     world.home.storm(500);
     let all = world.expected().len() as u64;
-    service.wait_until("everything is held", |service| service.metric("wal_records") == all);
+    service.wait_until("everything is held", |service| service.metric("points_pending") == all);
     assert!(world.database.lines().is_empty());
     let ended = service.stop();
     assert_eq!(world.database.points(), (world.expected(), true));
@@ -49,7 +49,7 @@ fn with_a_dead_database_a_stop_ends_in_time_and_says_how_much_waits_on_disk() {
         service.wait_until("the home is known", |service| service.metric("ha_entities") == ENTITIES as u64);
         world.home.storm(100);
         let all = world.expected().len() as u64;
-        service.wait_until("everything is held", |service| service.metric("wal_records") == all);
+        service.wait_until("everything is held", |service| service.metric("points_pending") == all);
         let ended = service.stop_within(Duration::from_secs(3));
         let sums = lines_with(&ended.log, &format!("0 points stored, {all} on disk for the next start"));
         assert_eq!(sums.len(), 1, "{}", ended.log);
@@ -66,7 +66,7 @@ fn asked_a_second_time_it_ends_at_once_and_says_how_much_is_lost() {
     options["delivery"]["request_timeout_seconds"] = json!(60);
     let mut service = Service::start_with(Some(&options), &["--grace-seconds", "60"]);
     let all = world.expected().len() as u64;
-    service.wait_until("everything is held", |service| service.metric("wal_records") == all);
+    service.wait_until("everything is held", |service| service.metric("points_pending") == all);
     service.ask_to_stop();
     service.wait_for_log("SIGTERM: stopping within 60 s");
     let began = Instant::now();
@@ -86,7 +86,7 @@ fn where_neither_the_database_nor_the_disk_takes_anything_the_end_is_a_failure_w
     let mut service = Service::start_at(&place, place.command(Some(&world.options()), &[]));
     service.wait_for_reason("spool: ");
     let all = world.expected().len() as u64;
-    service.wait_until("everything is held", |service| service.metric("wal_records") == all);
+    service.wait_until("everything is held", |service| service.metric("points_pending") == all);
     assert_eq!(service.exit_code(Duration::from_secs(8)), Some(70));
     let log = service.log();
     assert_eq!(lines_with(&log, &format!("{all} points are lost")).len(), 1, "{log}");

@@ -57,6 +57,17 @@ impl Influxd {
         self.process.terminate(Duration::from_secs(30)).expect("influxd ends");
     }
 
+    /// SIGSTOP: whoever writes waits for an answer, until [`Self::thaw`].
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn freeze(&mut self) {
+        self.process.signal("STOP");
+    }
+
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn thaw(&mut self) {
+        self.process.signal("CONT");
+    }
+
     /// With the same data on the same port.
     pub(crate) fn start_again(&mut self) {
         self.process = run(&self.program, &self.data, self.address);

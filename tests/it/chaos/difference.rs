@@ -68,8 +68,13 @@ impl fmt::Display for Difference {
              (besides {never_recorded} that the recorder lost)"
         )?;
         if !self.is_none() {
-            write!(f, "; first missing {:?}, last missing {:?}", missing.first(), missing.last())?;
-            write!(f, ", first extra {:?}, last extra {:?}", extra.first(), extra.last())?;
+            let ends = |of: &[(String, i64)]| {
+                let time = |place: &&(String, i64)| place.1;
+                (of.iter().min_by_key(time).cloned(), of.iter().max_by_key(time).cloned())
+            };
+            let ((first_missing, last_missing), (first_extra, last_extra)) = (ends(missing), ends(extra));
+            write!(f, "; first missing {first_missing:?}, last missing {last_missing:?}")?;
+            write!(f, ", first extra {first_extra:?}, last extra {last_extra:?}")?;
             write!(f, ", first differing {:?}", differing.first())?;
         }
         Ok(())

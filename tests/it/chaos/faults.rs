@@ -1,7 +1,7 @@
 //! What happens to the four programs and the network between them, in an order that a seed decides.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
 
@@ -45,7 +45,8 @@ impl World {
     pub fn suffer(&mut self, fault: Fault, rng: &mut Rng) {
         let down = Duration::from_millis(rng.u64(2_000..6_000));
         let kill_too = fault != Fault::KillIngestor && rng.u8(0..3) == 0;
-        println!("{fault:?} for {} ms{}", down.as_millis(), if kill_too { ", and KillIngestor" } else { "" });
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+        println!("{now}: {fault:?} for {} ms{}", down.as_millis(), if kill_too { ", and KillIngestor" } else { "" });
         match fault {
             Fault::KillIngestor => self.ingestor.kill(),
             Fault::StopInfluxd => self.influxd.stop(),

@@ -30,6 +30,9 @@ use crate::support::process::wait_until;
 use crate::support::victoria_metrics::VictoriaMetrics;
 
 const DATABASE: &str = "home_assistant";
+/// The order of the faults unless another is asked for: a new find must not stop work that has nothing to do with it.
+/// `make chaos` looks for one.
+const SEED: u32 = 7;
 /// Changes per second.
 const RATE: u32 = 50;
 const LOAD: Duration = Duration::from_secs(90);
@@ -41,8 +44,7 @@ fn the_databases_have_what_the_recorder_has_whatever_broke_meanwhile() {
     let Some(influxd) = Influxd::start() else { return };
     let Some(victoria) = VictoriaMetrics::start() else { return };
     let Some(home) = HomeAssistant::start(Setup { recorder: true, ..Setup::default() }) else { return };
-    // Always the same unless somebody asks for another: 82679848 has shown a gap of 25 rows that is still to be repaired.
-    let seed = told("HA_INGESTOR_TEST_SEED").unwrap_or(7);
+    let seed = told("HA_INGESTOR_TEST_SEED").unwrap_or(SEED);
     let minutes: Option<u32> = told("HA_INGESTOR_TEST_MINUTES");
     println!("HA_INGESTOR_TEST_SEED={seed}");
 
@@ -70,13 +72,16 @@ fn the_databases_have_what_the_recorder_has_whatever_broke_meanwhile() {
 
     let made = loader.changes();
     let recorded = recorded(&world.home, &made);
-    settle(&mut world.ingestor);
+    let begin = Instant::now();
+    let last = recorded.iter().map(|row| row.updated).max().expect("there was load");
+    world.ingestor.wait_until_complete(last, PATIENCE);
+    println!("settled after {:.1} s", begin.elapsed().as_secs_f64());
     let differences = compare(&world, &victoria, &recorded, &made);
-    for (database, difference) in &differences {
+    for Compared { database, difference, .. } in &differences {
         println!("{database}: {difference}");
     }
-    verify::must_say_the_same(&mut world.ingestor, &recorded);
-    assert!(differences.iter().all(|(_, difference)| difference.is_none()), "HA_INGESTOR_TEST_SEED={seed}");
+    verify::must_say_the_same(&mut world.ingestor, &recorded, &differences);
+    assert!(differences.iter().all(|compared| compared.difference.is_none()), "HA_INGESTOR_TEST_SEED={seed}");
     assert_eq!(world.ingestor.count("points_dropped_total"), 0);
     world.ingestor.stop();
 }
@@ -113,37 +118,33 @@ fn recorded(home: &HomeAssistant, made: &[Change]) -> Vec<Row> {
     })
 }
 
-/// Until the ingestor says that everything is where it belongs.
-fn settle(ingestor: &mut Ingestor) {
-    let begin = Instant::now();
-    wait_until("ha-ingestor is ready, and no gap is open", PATIENCE, || {
-        let is_ready = ingestor.is_ready();
-        let nothing_waits = ingestor.known("wal_backlog_records") == Some(0);
-        (is_ready && nothing_waits && ingestor.known("gap_open").is_none_or(|open| open == 0)).then_some(())
-    });
-    let says = if ingestor.known("gap_open").is_some() { "no gap is open" } else { "it does not know of gaps" };
-    println!("settled after {:.1} s: {says}", begin.elapsed().as_secs_f64());
+/// What the test found out about a database.
+struct Compared {
+    database: &'static str,
+    difference: Difference,
+    /// Rows of the recorder that the database has, or should have.
+    known: usize,
+    /// Of a text it stores a zero: `verify` counts points without a number apart, and does not look for others of the kind.
+    loses_texts: bool,
 }
 
-fn compare(
-    world: &World,
-    victoria: &VictoriaMetrics,
-    recorded: &[Row],
-    made: &[Change],
-) -> [(&'static str, Difference); 2] {
+fn compare(world: &World, victoria: &VictoriaMetrics, recorded: &[Row], made: &[Change]) -> [Compared; 2] {
     let rows = || recorded.iter().filter(|row| row.value().is_some());
     let needed: Places = rows().map(|row| (row.entity.clone(), row.updated)).collect();
     let ledger: Places = made.iter().map(|change| (change.entity_id.clone(), change.micros)).collect();
     let found = in_influxdb(&world.influxd);
-    let in_influxdb = Difference::of(&needed, &Places::new(), &ledger, &found);
+    let difference = Difference::of(&needed, &Places::new(), &ledger, &found);
+    let in_influxdb = Compared { database: "InfluxDB", known: difference.rows, difference, loses_texts: false };
 
     // VictoriaMetrics keeps numbers only, of texts those among their attributes.
     let millis = |places: Places| -> Places { places.into_iter().map(|(id, micros)| (id, micros / 1_000)).collect() };
     let numbers = rows().filter(|row| row.value().and_then(number).is_some());
     let numbers = millis(numbers.map(|row| (row.entity.clone(), row.updated)).collect());
     let found = in_victoria(victoria);
-    let in_victoria = Difference::of(&numbers, &millis(needed), &millis(ledger), &found);
-    [("InfluxDB", in_influxdb), ("VictoriaMetrics", in_victoria)]
+    let there = needed.iter().filter(|(id, micros)| found.contains(&(id.clone(), micros / 1_000))).count();
+    let difference = Difference::of(&numbers, &millis(needed), &millis(ledger), &found);
+    let known = there + difference.missing.len() + difference.differing.len();
+    [in_influxdb, Compared { database: "VictoriaMetrics", known, difference, loses_texts: true }]
 }
 
 /// What a text is as a number, as far as the load generator makes such texts.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use super::{options, settle};
+use super::options;
 use crate::ingestor::Ingestor;
 use crate::peers::home_assistant::{Change, HomeAssistant, Load, Setup};
 use crate::points::{Field, Fields, Place, Points, points};
@@ -58,7 +58,7 @@ fn every_change_is_one_point_whether_it_is_told_once_or_in_three_ways() {
             let found = places(&points(&influxd, database, started, i64::MAX));
             found.keys().any(|(entity, _)| entity == "sensor.the_end").then_some(())
         });
-        settle(ingestor);
+        ingestor.wait_until_settled();
         let found = places(&points(&influxd, database, started, i64::MAX));
         must_be_the_ledger(database, &ledger, &found);
         flags.push(found.into_keys().filter(|(entity, _)| entity == "input_boolean.flag").collect::<BTreeSet<_>>());
@@ -120,7 +120,7 @@ fn places_are_those_of_the_time_of_a_point_and_rules_change_while_all_goes_on() 
     });
     let after = now();
     change(number + 1);
-    settle(&mut ingestor);
+    ingestor.wait_until_settled();
     ingestor.restart();
     ingestor.wait_until_ready();
     change(number + 2);
@@ -129,7 +129,7 @@ fn places_are_those_of_the_time_of_a_point_and_rules_change_while_all_goes_on() 
         let is_last = |fields: &Fields| fields.get("value") == Some(&Field::Number(f64::from(number + 2)));
         stored("the_note").iter().any(|(_, fields)| is_last(fields)).then_some(())
     });
-    settle(&mut ingestor);
+    ingestor.wait_until_settled();
     must_be_one_series_each(&places(&points(&influxd, DATABASE, 0, i64::MAX)));
     for entity in ["twice_the_level", "double", "the_note"] {
         for (place, _) in stored(entity) {
@@ -187,7 +187,7 @@ rules:
     assert_eq!(ingestor.get("/api/rules")["rules"][0], "No flag");
     set(1_003);
     wait_until("the rules from before stay", SOON, || levels("height").contains("1003.0").then_some(()));
-    settle(ingestor);
+    ingestor.wait_until_settled();
     assert_eq!(flags(), before);
     assert!(!levels("value").contains("1002.0") && !levels("value").contains("1003.0"));
     assert!(ingestor.log().contains("unknown key `rules[0].thorttle`"), "{}", ingestor.log());

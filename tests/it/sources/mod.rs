@@ -5,7 +5,6 @@ mod home;
 
 use serde_json::{Value, json};
 
-use crate::ingestor::Ingestor;
 use crate::support::influxd::Influxd;
 use crate::support::mosquitto::Mosquitto;
 
@@ -18,12 +17,4 @@ fn options(influxd: &Influxd, database: &str, mosquitto: &Mosquitto) -> Value {
         // A database that was away is asked again soon.
         "delivery": {"retry_max_ms": 1_000, "breaker_open_seconds": 1},
     })
-}
-
-/// Everything has its fate, and the books balance.
-fn settle(ingestor: &mut Ingestor) {
-    for name in ["events_waiting", "wal_records", "mqtt_unacknowledged_messages"] {
-        ingestor.wait_for(name, |count| count == 0);
-    }
-    assert_eq!(ingestor.count("books_unaccounted"), 0, "{}", ingestor.metrics());
 }
