@@ -196,12 +196,8 @@ fn follow(found: &Found, file: &RulesFile, options: &Rules, sender: &watch::Send
     let name = file.path.file_name().unwrap_or_default().display();
     match judge(found, file, options) {
         Ok((rules, warnings)) => {
-            match found {
-                Found::Text(_) => info!("{name} was read again: {}", counts(&rules)),
-                _ => warn!("{name} is gone: the options alone count"),
-            }
-            warn_of(&warnings, file);
-            board.rules.applied(rules.rules.len(), rules.topics.len(), warnings, clock::now());
+            let counted = counts(&rules);
+            board.rules.applied(rules.rules.len(), rules.topics.len(), warnings.clone(), clock::now());
             sender.send_if_modified(|current| {
                 let is_other = **current != rules;
                 if is_other {
@@ -209,14 +205,20 @@ fn follow(found: &Found, file: &RulesFile, options: &Rules, sender: &watch::Send
                 }
                 is_other
             });
+            // Whoever reads the log finds it so.
+            match found {
+                Found::Text(_) => info!("{name} was read again: {counted}"),
+                _ => warn!("{name} is gone: the options alone count"),
+            }
+            warn_of(&warnings, file);
         }
         Err(unusable) => {
+            board.rules.refused(unusable.to_string(), clock::now());
             let mut words = unusable.to_string();
             write!(words, "\nthe rules from before stay").expect("writing to a string cannot fail");
             for line in words.lines() {
                 error!("{line}");
             }
-            board.rules.refused(unusable.to_string(), clock::now());
         }
     }
 }
