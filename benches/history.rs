@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench history -- [import] [gap]`
 //!
-//! Home Assistant and InfluxDB are the real ones (`make peers`). The rows are made once, by the load generator, and kept
-//! in `target/tmp`; they are then spread over nine days, as a home has them, because times are all that differs.
+//! Home Assistant and InfluxDB are the real ones (`make peers`). Home Assistant makes the first 25,000 rows and the tables;
+//! the others are copies of them in the same tables, spread over nine days: making all would take six minutes.
 
 #![allow(clippy::disallowed_methods, reason = "a bench waits for other processes, and is told where they are")]
 #![allow(unreachable_pub, reason = "nothing is reachable from outside of a bench")]
@@ -18,6 +18,7 @@ mod home_assistant;
 mod support {
     pub(crate) mod http;
     pub(crate) mod influxd;
+    pub(crate) mod page;
     pub(crate) mod peer;
     pub(crate) mod process;
     pub(crate) mod skip;
@@ -39,14 +40,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use self::home_assistant::{HomeAssistant, Load, Setup, python};
+use self::home_assistant::{Change, HomeAssistant, Load, Setup, python};
 use self::support::http;
-use self::support::influxd::Influxd;
+use self::support::influxd::{Influxd, identifier};
+use self::support::page::Page;
 use self::support::process::{free_address, wait_until};
 
 const ROWS: usize = 1_000_000;
-/// The recorder gives up when 65,000 rows wait for it.
-const ROWS_AT_ONCE: usize = 25_000;
+/// By Home Assistant itself; the others are copies of them. Its recorder gives up when 65,000 rows wait for it.
+const ROWS_MADE: usize = 25_000;
 const ENTITIES: u32 = 300;
 /// Ten minutes at 50 events/s.
 const GAP_ROWS: usize = 30_000;
@@ -54,16 +56,26 @@ const DATABASE: &str = "home_assistant";
 const DATABASE_FILE: &str = "home-assistant_v2.db";
 const PATIENCE: Duration = Duration::from_mins(15);
 
-/// Spreads all rows over the nine days that end ten minutes ago; prints the first and the last second, and how many.
-const SPREAD: &str = "
+/// Copies the rows that Home Assistant made until there are so many, each copy later than the one before, and spreads all of
+/// them over the nine days that end ten minutes ago. Prints the first and the last second, and how many there are.
+const MULTIPLY: &str = "
 import sqlite3, sys, time
 db = sqlite3.connect(sys.argv[1])
+wanted = int(sys.argv[2])
+# The tables are Home Assistant's own: what belongs to a row is copied, whatever it is. A row's predecessor is not asked for.
+times = ['last_updated_ts', 'last_changed_ts', 'last_reported_ts']
+same = [row[1] for row in db.execute('PRAGMA table_info(states)') if row[1] not in times + ['state_id', 'old_state_id']]
+low, high, made, newest = db.execute(
+    'SELECT MIN(last_updated_ts), MAX(last_updated_ts), COUNT(*), MAX(state_id) FROM states').fetchone()
+for copy in range(1, -(-wanted // made)):
+    later = ', '.join(f'{time} + {copy * (high - low + 1)}' for time in times)
+    db.execute(f'INSERT INTO states ({', '.join(same + times)}) SELECT {', '.join(same)}, {later} FROM states'
+               ' WHERE state_id <= ? ORDER BY state_id LIMIT ?', (newest, wanted - copy * made))
 low, high, rows = db.execute('SELECT MIN(last_updated_ts), MAX(last_updated_ts), COUNT(*) FROM states').fetchone()
 end = time.time() - 600
 start = end - 9 * 86400
 scale = (end - start) / (high - low)
-db.execute('UPDATE states SET last_updated_ts = ? + (last_updated_ts - ?) * ?,'
-           ' last_changed_ts = ? + (last_changed_ts - ?) * ?', (start, low, scale) * 2)
+db.execute('UPDATE states SET ' + ', '.join(f'{time} = {start!r} + ({time} - {low!r}) * {scale!r}' for time in times))
 db.commit()
 print(int(start) - 1, int(end) + 1, rows)
 ";
@@ -72,6 +84,7 @@ fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let is_wanted = |chapter: &str| wanted.is_empty() || wanted.iter().any(|word| word == chapter);
     let runtime = Runtime::new()?;
+    say("Home Assistant and InfluxDB start");
     let Some(influxd) = Influxd::start() else { return Ok(()) };
     let Some(mut home) = HomeAssistant::start(Setup { recorder: true, ..Setup::default() }) else { return Ok(()) };
     influxd.create_database(DATABASE);
@@ -84,6 +97,12 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the bench is doing, for whoever waits for it.
+fn say(what: &str) {
+    static BEGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    println!("{:4.0} s: {what}", BEGIN.get_or_init(Instant::now).elapsed().as_secs_f64());
+}
+
 /// Rows per second, what they cost us and Home Assistant, and how fast what happens meanwhile is stored.
 fn import(runtime: &Runtime, home: &mut HomeAssistant, influxd: &Influxd) -> anyhow::Result<()> {
     let (from, until, rows) = give_rows(runtime, home)?;
@@ -91,10 +110,12 @@ fn import(runtime: &Runtime, home: &mut HomeAssistant, influxd: &Influxd) -> any
     let mut service = Ours::service(&folder.path().join("service"), home, influxd)?;
     service.wait_until_ready();
 
+    say("20 s without an import");
     let quiet = watch(runtime, home, influxd, &mut || quiet_for(Duration::from_secs(20)));
     let quiet = quiet.context("without an import")?;
     let at = |seconds: i64| ha_ingestor::model::time::Timestamp::from_micros(seconds * 1_000_000).to_string();
     let arguments = ["import", "--from", &at(from), "--to", &at(until)];
+    say("the import begins");
     let mut import = Ours::start(&folder.path().join("import"), home, influxd, &arguments)?;
     let home_before = processor(home.process_id())?;
     let over = AtomicBool::new(false);
@@ -132,32 +153,48 @@ fn import(runtime: &Runtime, home: &mut HomeAssistant, influxd: &Influxd) -> any
 
 /// From the start of the service to the moment when it says that no gap is open.
 fn gap(runtime: &Runtime, home: &HomeAssistant, influxd: &Influxd) -> anyhow::Result<()> {
+    // What was imported is not to be counted.
+    influxd.query("", &format!("DROP DATABASE {}", identifier(DATABASE)));
+    influxd.create_database(DATABASE);
     let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
     let mut service = Ours::service(folder.path(), home, influxd)?;
     service.wait_until_ready();
     home.set_state("sensor.probe", "1", &json!({}));
     thread::sleep(Duration::from_secs(5));
     service.stop()?;
-    home.load(Load { count: GAP_ROWS, rate: 0, entities: ENTITIES, seed: 2, nasty: false });
+    let before = points(influxd);
+    say(&format!("the service is away while Home Assistant makes {GAP_ROWS} rows"));
+    let made = home.load(Load { count: GAP_ROWS, rate: 0, entities: ENTITIES, seed: 2, nasty: false });
+    let wanted = made.iter().filter(|change| !["unknown", "unavailable", ""].contains(&&*change.state)).count();
     runtime.block_on(caught_up(home, 0))?;
-    // The recorder commits every five seconds.
-    thread::sleep(Duration::from_secs(6));
+    // Its queue is empty long before that.
+    say("its recorder commits them");
+    wait_until("the recorder has committed the last row", PATIENCE, || {
+        has_committed(home, made.last()?).expect("the recorder's database can be read").then_some(())
+    });
 
+    say("the service starts");
     let begin = Instant::now();
     let mut service = Ours::service(folder.path(), home, influxd)?;
     service.wait_until_ready();
     let ready = begin.elapsed();
-    let mut stored = None;
+    let (mut stored, mut looked) = (None, begin);
     wait_until("the gap is closed", PATIENCE, || {
-        let is_closed = service.metric("gap_open") == Some(0.0) && service.metric("gaps_closed_total") > Some(0.0);
-        if stored.is_none() && service.metric("wal_backlog_records") == Some(0.0) && points(influxd) >= GAP_ROWS {
+        let page = service.page()?;
+        if looked.elapsed() > Duration::from_secs(3) {
+            looked = Instant::now();
+            say(&format!("{} of {wanted} rows are in InfluxDB", points(influxd) - before));
+        }
+        let is_closed = page.sum("gap_open") == Some(0.0) && page.sum("gaps_closed_total") > Some(0.0);
+        if stored.is_none() && page.sum("points_pending") == Some(0.0) && points(influxd) >= before + wanted {
             stored = Some(begin.elapsed());
         }
         (is_closed && stored.is_some()).then_some(())
     });
     println!("\na gap of {GAP_ROWS} rows, seconds since the start of the service");
     println!("{:<52} {:>10.1}", "it hears Home Assistant", ready.as_secs_f64());
-    println!("{:<52} {:>10.1}", "every row is in InfluxDB", stored.unwrap_or_default().as_secs_f64());
+    println!("{:<52} {:>10}", "rows that are points", wanted);
+    println!("{:<52} {:>10.1}", "every one of them is in InfluxDB", stored.unwrap_or_default().as_secs_f64());
     println!("{:<52} {:>10.1}", "it says that the gap is closed", begin.elapsed().as_secs_f64());
     Ok(())
 }
@@ -171,33 +208,25 @@ fn points(influxd: &Influxd) -> usize {
     usize::try_from(series.filter_map(most).sum::<u64>()).expect("a count")
 }
 
-/// Home Assistant with the million rows, when the first and the last were, and how many there are.
+/// Gives Home Assistant the million rows. Returns when the first and the last were, in seconds, and how many there are.
 fn give_rows(runtime: &Runtime, home: &mut HomeAssistant) -> anyhow::Result<(i64, i64, u64)> {
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("history.db");
+    let made = Load { count: ROWS_MADE, rate: 0, entities: ENTITIES, seed: 1, nasty: false };
+    say(&format!("Home Assistant makes {ROWS_MADE} rows"));
+    home.load(made);
+    runtime.block_on(caught_up(home, 0))?;
+    home.stop();
     let database = home.folder().join(DATABASE_FILE);
-    if kept.is_file() {
-        home.stop();
-        // What stands beside it would be taken for a part of the other.
-        settle(&database)?;
-        fs::copy(&kept, &database)?;
-    } else {
-        let begin = Instant::now();
-        for seed in 0..u32::try_from(ROWS / ROWS_AT_ONCE)? {
-            home.load(Load { count: ROWS_AT_ONCE, rate: 0, entities: ENTITIES, seed, nasty: false });
-            runtime.block_on(caught_up(home, 10_000))?;
-        }
-        println!("{ROWS} rows made in {:.0} s", begin.elapsed().as_secs_f64());
-        home.stop();
-        settle(&database)?;
-        fs::copy(&database, &kept)?;
-    }
-    let spread = Command::new(python().context("Home Assistant ran")?).args(["-c", SPREAD]).arg(&database).output()?;
-    ensure!(spread.status.success(), "{}", String::from_utf8_lossy(&spread.stderr));
+    settle(&database)?;
+    say(&format!("they are copied until there are {ROWS}, over nine days"));
+    let mut multiply = Command::new(python().context("Home Assistant ran")?);
+    let multiplied = multiply.args(["-c", MULTIPLY]).arg(&database).arg(ROWS.to_string()).output()?;
+    ensure!(multiplied.status.success(), "{}", String::from_utf8_lossy(&multiplied.stderr));
+    say("Home Assistant starts with them");
     home.start_again();
     // The past is that of entities that are there.
-    home.load(Load { count: 20 * ENTITIES as usize, rate: 0, entities: ENTITIES, seed: 99, nasty: false });
+    home.load(Load { count: 20 * ENTITIES as usize, seed: 99, ..made });
     runtime.block_on(caught_up(home, 0))?;
-    let text = String::from_utf8(spread.stdout)?;
+    let text = String::from_utf8(multiplied.stdout)?;
     let [from, until, rows] = text.split_whitespace().collect::<Vec<_>>()[..] else { anyhow::bail!("{text}") };
     Ok((from.parse()?, until.parse()?, rows.parse()?))
 }
@@ -214,6 +243,22 @@ db.close()
     let log = database.with_file_name(format!("{DATABASE_FILE}-wal"));
     ensure!(status.success() && !log.exists(), "{} is not settled", database.display());
     Ok(())
+}
+
+/// Whether the change is where others than the recorder see it.
+fn has_committed(home: &HomeAssistant, change: &Change) -> anyhow::Result<bool> {
+    const HAS: &str = "
+import sqlite3, sys
+db = sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True)
+newest = db.execute('SELECT MAX(last_updated_ts) FROM states JOIN states_meta USING (metadata_id)'
+                    ' WHERE states_meta.entity_id = ?', (sys.argv[2],)).fetchone()[0]
+print(newest is not None and round(newest * 1e6) >= int(sys.argv[3]))
+";
+    let mut has = Command::new(python().context("Home Assistant ran")?);
+    has.args(["-c", HAS]).arg(home.folder().join(DATABASE_FILE)).args([&change.entity_id, &change.micros.to_string()]);
+    let output = has.output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(output.stdout.starts_with(b"True"))
 }
 
 /// Until not more than so many rows wait for the recorder.
@@ -243,6 +288,9 @@ fn watch(
     let pinging = runtime.spawn(ping(settings, over.clone()));
     let mut seen = Seen::default();
     while !is_over() {
+        if seen.live.len().is_multiple_of(5) {
+            say(&format!("{} states were set and found in InfluxDB", seen.live.len()));
+        }
         let begin = Instant::now();
         let number = format!("{}", begin.elapsed().as_nanos() + u128::from(fastrand::u32(..)));
         home.set_state("sensor.probe", &number, &json!({}));
@@ -331,14 +379,8 @@ impl Ours {
         });
     }
 
-    /// The sum over all labels.
-    fn metric(&self, name: &str) -> Option<f64> {
-        let page = http::get(self.web, "/metrics", &[]).ok()?.body;
-        let values = page.lines().filter_map(|line| {
-            let rest = line.strip_prefix("ha_ingest_")?.strip_prefix(name)?;
-            rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok()).flatten()
-        });
-        values.reduce(|sum, value| sum + value)
+    fn page(&self) -> Option<Page> {
+        http::get(self.web, "/metrics", &[]).ok().map(|answer| Page(answer.body))
     }
 
     /// Looks at it until it ends by itself, which must be a success.

@@ -1,11 +1,14 @@
 //! A program that a test starts, and that never outlives the test.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tokio::net::TcpSocket;
 
 /// How much of its log a program shows when the test fails.
 const LINES_SHOWN: usize = 60;
@@ -93,9 +96,18 @@ impl Drop for Process {
     }
 }
 
-/// A port of the loopback that nobody has at the moment.
+/// A port of the loopback on which nobody else listens and from which nobody connects, as long as this test runs: for a
+/// program that is told where to listen, and for one that comes back there. Two databases once had the same port, because
+/// the second was given it before the first had begun to listen.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
+    /// Bound, and not listening: the system gives their ports to nobody who asks for any, and to whoever asks for this one.
+    static RESERVED: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = socket.local_addr().unwrap();
+    RESERVED.lock().unwrap().push(socket);
+    address
 }
 
 /// Asks until there is an answer; panics with `what` when there is none in time.
@@ -113,4 +125,19 @@ pub(crate) fn wait_until<T>(what: &str, patience: Duration, mut ask: impl FnMut(
 #[expect(clippy::disallowed_methods, reason = "another process is waited for, and no runtime is there to block")]
 fn pause() {
     thread::sleep(Duration::from_millis(50));
+}
+
+#[test]
+fn a_port_that_was_given_to_a_test_is_given_to_nobody_else() {
+    use std::net::TcpListener;
+
+    let given: Vec<SocketAddr> = (0..100).map(|_| free_address()).collect();
+    for _ in 0..5_000 {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert!(!given.contains(&other), "{other} was given to somebody");
+    }
+    for address in given {
+        assert!(TcpListener::bind(address).is_ok(), "whoever was given {address} may listen there, again and again");
+        assert!(TcpListener::bind(address).is_ok());
+    }
 }
