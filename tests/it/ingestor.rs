@@ -127,7 +127,7 @@ impl Ingestor {
         peak.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
     }
 
-    /// Until everything that came has its fate, whether the service is ready or not.
+    /// Until everything that came has its fate, whether the service is ready or not, and whether a gap is open or not.
     pub fn wait_until_settled(&mut self) {
         wait_until("everything has its fate", Duration::from_secs(90), || {
             self.process.must_run();
@@ -135,12 +135,14 @@ impl Ingestor {
         });
     }
 
-    /// Until one page says that it is ready, that everything until `micros` has come, and that all of it has its fate.
+    /// Until one page says that it is ready, that no gap is open, that everything until `micros` has come, and that all of it has
+    /// its fate.
     pub fn wait_until_complete(&mut self, micros: i64, patience: Duration) {
         wait_until("ha-ingestor is ready and everything has its fate", patience, || {
             self.process.must_run();
-            let is_complete =
-                |page: &Page| page.is_ready() && page.is_settled() && page.complete_until() >= Some(micros);
+            let is_complete = |page: &Page| {
+                page.is_ready() && page.has_no_gap() && page.is_settled() && page.complete_until() >= Some(micros)
+            };
             self.page().filter(is_complete)
         });
     }

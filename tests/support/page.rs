@@ -35,10 +35,14 @@ impl Page {
         samples.reduce(f64::min).filter(|seconds| *seconds > 0.0).map(|seconds| (seconds * 1e6).round() as i64)
     }
 
-    /// Whether everything that came has its fate: no gap is open, nothing waits, and the books balance.
+    /// Whether everything that came has its fate: nothing waits, and the books balance.
     pub fn is_settled(&self) -> bool {
-        let waiting =
-            ["gap_open", "events_waiting", "points_pending", "mqtt_unacknowledged_messages", "books_unaccounted"];
+        let waiting = ["events_waiting", "points_pending", "mqtt_unacknowledged_messages", "books_unaccounted"];
         waiting.iter().all(|name| self.sum(name) == Some(0.0))
+    }
+
+    /// Whether nothing is left to be fetched from Home Assistant's history.
+    pub fn has_no_gap(&self) -> bool {
+        self.sum("gap_open") == Some(0.0)
     }
 }
