@@ -6,8 +6,9 @@
 //! options.json, environment -> config -> app; rules.yaml -> rules -> app
 //! MQTT broker ----> ingest::mqtt --\
 //! Home Assistant -> ingest::hass --[events]--> pipeline -> line --[records]--> spool ==> deliver -> influx -> InfluxDB
-//! its recorder --> ingest::recorder --[gaps]--/                one reader for each target \-> dead_letters
-//! its recorder --> import: the years before -> deliver -> influx;  verify: the recorder against what influx reads back
+//! its recorder --> history::gaps --[rows]-----/                one reader for each target \-> dead_letters
+//! its recorder --> history::import: the years before -> deliver -> influx
+//!                  history::verify: the recorder against what influx reads back
 //! every part -> status (one snapshot) -> web (health, readiness, metrics)
 //! ```
 //!
@@ -18,7 +19,7 @@
 //! 2. [`model`]: the values that all parts share - entities, events, points, times, and the fates of an event.
 //! 3. [`ingest::hass`]: one WebSocket session after the other; frames become events, and what the registries say of the
 //!    entities. [`ingest::mqtt`]: messages of a broker, which hears of each when it is safe. [`supervisor`] knows the broker.
-//!    [`ingest::recorder`]: what happened while nobody listened, fetched from Home Assistant's own history.
+//!    [`history::gaps`]: what happened while nobody listened, fetched from Home Assistant's own history.
 //! 4. [`pipeline`]: which events, under what names, by the rules; an event becomes a point, waits for its turn, or is
 //!    filtered with a reason. [`places_file`]: where entities were, on disk, so that points of the past keep the tags they had.
 //! 5. [`mod@line`]: a point becomes one line that every database reads the same way, or is refused with a reason.
@@ -28,8 +29,9 @@
 //!    [`dead_letters`]: lines that a database refused for good, on disk until somebody sends them again; and events of
 //!    which no line could be made.
 //! 8. [`influx`]: one request to one target: InfluxDB 1, 2, 3, VictoriaMetrics, or files.
-//! 9. [`import`]: the recorder's past, with a cursor on disk, past the spool. [`verify`]: what the recorder knows against what
-//!    [`influx::query`] reads back, entity by entity and hour by hour.
+//! 9. [`history`]: everything that is asked of Home Assistant's recorder. [`history::recorder`] asks, in one walk with one
+//!    policy; [`history::gaps`] hands rows to the pipeline; [`history::import`] brings in the past, with a cursor on disk, past
+//!    the spool; [`history::verify`] compares with what [`influx::query`] reads back, entity by entity and hour by hour.
 //! 10. [`status`]: what every part says about itself; [`web`] shows it.
 //! 11. [`app`]: wires all this, visits the target while nothing is written, and holds the commands of [`cli`].
 //!     [`runtime`] is below everything and knows no domain.
@@ -54,7 +56,7 @@
 //! | If you are in | you do not know |
 //! | --- | --- |
 //! | a decider | tokio, files, sockets, the time |
-//! | `ingest` | what becomes of an event: points, the spool (it hands the filter on, so that Home Assistant sends less) |
+//! | `ingest`, `history::gaps` | what becomes of an event: points, the spool (`ingest` hands the filter on, so that Home Assistant sends less) |
 //! | `rules` | who works by them, and where the file is |
 //! | `pipeline` | files, HTTP, how an event travelled (of its source only what tells one change from two) |
 //! | `line` | rules, batches, versions of InfluxDB |
@@ -72,7 +74,7 @@ pub mod config;
 pub mod dead_letters;
 pub mod deliver;
 pub mod demo;
-pub mod import;
+pub mod history;
 pub mod influx;
 pub mod ingest;
 pub mod line;
@@ -84,5 +86,4 @@ pub mod runtime;
 pub mod spool;
 pub mod status;
 pub mod supervisor;
-pub mod verify;
 pub mod web;

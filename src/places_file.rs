@@ -3,11 +3,12 @@
 //!
 //! It blocks: call it off the async workers. What is in the file is [`Places::to_json`]'s business.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::pipeline::places::{Places, ReadError};
+use crate::runtime::file::replace;
 
 /// Of a home of 10,000 entities it has about one MiB. What is much larger is not ours, and is not read into memory.
 const MAX_BYTES: u64 = 64 << 20;
@@ -53,19 +54,6 @@ pub fn store(path: &Path, json: &str) -> Result<(), StoreError> {
     replace(path, json.as_bytes()).map_err(|cause| StoreError { path: path.to_owned(), cause })
 }
 
-/// A power cut leaves the old file or the new one.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -92,7 +80,7 @@ mod tests {
         fs::File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
         assert!(matches!(load(&path), Err(LoadError::TooLarge(_))));
         assert!(matches!(load(folder.path()), Err(LoadError::Unreadable { .. })));
-        let said = store(&folder.path().join("gone/places.json"), &json).unwrap_err().to_string();
+        let said = store(&path.join("places.json"), &json).unwrap_err().to_string();
         assert!(said.starts_with("cannot write "), "{said}");
     }
 }

@@ -9,12 +9,12 @@ use anyhow::Context;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use crate::history::verify::coverage::Coverage;
+use crate::history::verify::report::Report;
 use crate::model::time::Timestamp;
-use crate::places_file;
 use crate::runtime::alive::beating;
+use crate::runtime::file::replace;
 use crate::status::board::Board;
-use crate::verify::coverage::Coverage;
-use crate::verify::report::Report;
 
 pub(super) const FILE: &str = "coverage.json";
 
@@ -26,9 +26,8 @@ pub(super) fn keep(data_dir: &Path, report: &Report, now: Timestamp) -> anyhow::
     let path = data_dir.join(FILE);
     let mut coverage = load(&path);
     coverage.merge(report, now);
-    fs::create_dir_all(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
-    // A file like any other that is replaced as a whole.
-    places_file::store(&path, &coverage.to_json()).context("what was found out is not kept")
+    replace(&path, coverage.to_json().as_bytes())
+        .with_context(|| format!("cannot write {}: what was found out is not kept", path.display()))
 }
 
 /// What cannot be read is as if it was not there: the next `verify` finds it out again. It blocks.

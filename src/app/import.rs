@@ -9,12 +9,8 @@ use super::voice::Voice;
 use super::{Exit, places, rules};
 use crate::cli::Import;
 use crate::config::settings::Settings;
-use crate::import::cursor::Wish;
-use crate::import::{self, ImportError, Plan, Progress, Summary};
-use crate::ingest::hass::ProbeError;
-use crate::ingest::hass::present::PresentError;
-use crate::ingest::hass::session::Ended;
-use crate::ingest::recorder::RecorderError;
+use crate::history::import::cursor::Wish;
+use crate::history::import::{self, ImportError, Plan, Progress, Summary};
 use crate::model::time::Timestamp;
 use crate::runtime::clock;
 
@@ -93,9 +89,8 @@ pub(super) async fn run(settings: &Settings, wishes: &Import) -> anyhow::Result<
 
 fn exit_of(error: &ImportError) -> Exit {
     match error {
-        ImportError::Open { .. }
-        | ImportError::Recorder(RecorderError::Visit(ProbeError::Session(Ended::WrongToken(_)))) => Exit::Options,
-        ImportError::Recorder(RecorderError::Present(err)) if PresentError::is_wrong_token(err) => Exit::Options,
+        ImportError::Open { .. } => Exit::Options,
+        ImportError::Recorder { source } if source.is_wrong_token() => Exit::Options,
         _ => Exit::Unavailable,
     }
 }

@@ -13,14 +13,14 @@ use tracing::{info, warn};
 use super::lock::Lock;
 use super::{coverage, import, places};
 use crate::config::settings::{NamedTarget, Settings};
-use crate::import::cursor::{Cursor, Wish};
+use crate::history::import::cursor::{Cursor, Wish};
+use crate::history::verify;
 use crate::ingest::hass::visit::Visit;
 use crate::model::time::Timestamp;
 use crate::rules::Rules;
 use crate::runtime::alive::beating;
 use crate::runtime::clock;
 use crate::status::board::Board;
-use crate::verify;
 use crate::web::jobs::{Job, Jobs, NotOrdered, Order};
 
 /// How long Home Assistant may take to name its administrators.
@@ -43,7 +43,7 @@ struct State {
 /// An order that makes sense.
 pub(super) enum Task {
     Import { wish: Wish, dry_run: bool },
-    Verify { from: Timestamp, until: Timestamp, repair: bool },
+    Verify { from: Option<Timestamp>, until: Option<Timestamp>, repair: bool },
 }
 
 impl Desk {
@@ -62,7 +62,7 @@ impl Desk {
         let Ok((_, Task::Import { wish, .. })) = self.read(all()) else { return };
         let data_dir = &self.settings.place.data_dir;
         let is_first = board.targets.iter().all(|target| target.backlog.watermark.get().is_none());
-        let was_begun = data_dir.join(crate::import::cursor::FILE).exists();
+        let was_begun = data_dir.join(crate::history::import::cursor::FILE).exists();
         if Cursor::load(data_dir, &wish).is_some() || (is_first && !was_begun) {
             // Nothing else can be running yet.
             let _ = self.order(all());
@@ -98,8 +98,8 @@ impl Desk {
                 Ok(("import", Task::Import { wish, dry_run }))
             }
             Order::Verify { from, to, repair } => {
-                let (from, until) = super::verify::period(moment("from", from)?, moment("to", to)?, now);
-                if from >= until {
+                let (from, until) = (moment("from", from)?, moment("to", to)?);
+                if from.is_some_and(|from| from >= until.unwrap_or(now).min(now)) {
                     return Err("`from` must be before `to`, and before now".to_owned());
                 }
                 Ok(("verify", Task::Verify { from, until, repair }))
@@ -128,7 +128,7 @@ impl Desk {
         match task {
             Task::Import { wish, dry_run } => {
                 let _alone = Lock::take(&data_dir.join(import::LOCK))?;
-                let plan = crate::import::Plan {
+                let plan = crate::history::import::Plan {
                     home,
                     rules,
                     places,
@@ -140,11 +140,11 @@ impl Desk {
                     data_dir,
                     now,
                 };
-                let mut hear = |told: crate::import::Progress| {
+                let mut hear = |told: crate::history::import::Progress| {
                     let totals = &told.totals;
                     self.progress(&told.phase, told.done, totals.rows + totals.hours, totals.points);
                 };
-                let summary = crate::import::run(plan, &mut hear, stop).await?;
+                let summary = crate::history::import::run(plan, &mut hear, stop).await?;
                 Ok(json!({"resumed": summary.resumed, "totals": summary.cursor.totals}))
             }
             Task::Verify { from, until, repair } => {
@@ -162,15 +162,19 @@ impl Desk {
                     now,
                 };
                 let mut hear = |told: verify::Progress| {
-                    #[expect(clippy::cast_precision_loss, reason = "a share for people")]
-                    let share = |to: Timestamp| (to.as_micros() - told.from.as_micros()) as f64;
-                    self.progress("comparing", share(told.reached) / share(told.until).max(1.0), told.known, 0);
+                    let phase = told.waiting.as_deref().unwrap_or("comparing");
+                    self.progress(phase, told.done, told.known, 0);
                 };
                 let report = verify::run(plan, &mut hear, stop).await?;
                 coverage::keep(data_dir, &report, now)?;
                 let totals =
                     report.targets.iter().map(|target| json!({"target": target.target, "total": target.total}));
-                Ok(json!({"from": report.from, "until": report.until, "targets": totals.collect::<Vec<_>>()}))
+                Ok(json!({
+                    "from": report.from,
+                    "until": report.until,
+                    "targets": totals.collect::<Vec<_>>(),
+                    "not_verified": report.not_verified,
+                }))
             }
         }
     }

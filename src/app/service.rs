@@ -19,8 +19,8 @@ use super::refused_events;
 use super::rules;
 use crate::config::settings::{self, Settings};
 use crate::dead_letters::{self, Store};
+use crate::history::gaps::gap_closer::{self, Wishes};
 use crate::influx::Target;
-use crate::ingest::recorder::closing::{self, Wishes};
 use crate::ingest::{hass, mqtt};
 use crate::model::event::{Arrival, Past};
 use crate::pipeline::Pipeline;
@@ -250,7 +250,7 @@ fn listen(
     match settings.home_assistant {
         Some(home) => {
             let (news, told) = mpsc::unbounded_channel();
-            let parts = closing::Parts {
+            let parts = gap_closer::Parts {
                 home: home.clone(),
                 history: settings.history,
                 wishes: wishes(rules, board),
@@ -259,7 +259,7 @@ fn listen(
                 past: history,
                 board: Arc::clone(board),
             };
-            inputs.spawn("history", |stop| closing::run(parts, stop));
+            inputs.spawn("history", |stop| gap_closer::run(parts, stop));
             let (rules, events, board) = (rules.clone(), events.clone(), Arc::clone(board));
             inputs.spawn("home_assistant", |stop| hass::run(home, rules, events, news, board, stop));
         }

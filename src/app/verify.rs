@@ -9,25 +9,17 @@ use super::voice::Voice;
 use super::{Exit, coverage, places, rules};
 use crate::cli::Verify;
 use crate::config::settings::{NamedTarget, Settings};
-use crate::ingest::hass::ProbeError;
-use crate::ingest::hass::present::PresentError;
-use crate::ingest::hass::session::Ended;
-use crate::model::time::Timestamp;
+use crate::history::verify::report::{Counts, EntityReport, Report, TargetReport};
+use crate::history::verify::{self, Plan, Progress, VerifyError};
 use crate::runtime::clock;
-use crate::verify::report::{Counts, EntityReport, Report, TargetReport};
-use crate::verify::{self, Plan, Progress, VerifyError};
 
-const DAY_MICROS: i64 = 86_400 * 1_000_000;
-/// What is younger may still be on its way.
-const YOUNGEST_MICROS: i64 = 60 * 1_000_000;
 /// Entities that are named without a difference, if there is no history of them.
 const MOST_NAMED: usize = 20;
 
 pub(super) async fn run(settings: &Settings, wishes: &Verify) -> anyhow::Result<Exit> {
     let mut voice = Voice::new();
     let now = clock::now();
-    let (from, until) = period(wishes.from, wishes.to, now);
-    if from >= until {
+    if wishes.from.zip(wishes.to.or(Some(now))).is_some_and(|(from, to)| from >= to) {
         voice.say("--from: must be before --to, and before now");
         return Ok(Exit::Options);
     }
@@ -50,8 +42,8 @@ pub(super) async fn run(settings: &Settings, wishes: &Verify) -> anyhow::Result<
         skip_restored: settings.history.skip_restored,
         delivery: &settings.delivery,
         targets,
-        from,
-        until,
+        from: wishes.from,
+        until: wishes.to,
         entities: wishes.entities.clone(),
         repair: wishes.repair,
         now,
@@ -75,19 +67,13 @@ pub(super) async fn run(settings: &Settings, wishes: &Verify) -> anyhow::Result<
     } else {
         tell(&report, wishes.all, &mut voice);
     }
-    Ok(if report.is_incomplete() { Exit::Incomplete } else { Exit::Done })
-}
-
-/// What is verified unless somebody says otherwise: the last day, without what may still be on its way. Of whole
-/// milliseconds, so that databases that keep those are compared exactly, too.
-pub(super) fn period(from: Option<Timestamp>, to: Option<Timestamp>, now: Timestamp) -> (Timestamp, Timestamp) {
-    let until = to.unwrap_or(Timestamp::from_micros(now.as_micros() - YOUNGEST_MICROS)).min(now);
-    let from = from.unwrap_or(Timestamp::from_micros(until.as_micros() - DAY_MICROS));
-    (whole_millis(from), whole_millis(until))
-}
-
-fn whole_millis(time: Timestamp) -> Timestamp {
-    Timestamp::from_micros(time.as_micros().div_euclid(1_000) * 1_000)
+    Ok(if !report.not_verified.is_empty() {
+        Exit::Unavailable
+    } else if report.is_incomplete() {
+        Exit::Incomplete
+    } else {
+        Exit::Done
+    })
 }
 
 /// Or words that say what to do.
@@ -106,16 +92,23 @@ fn chosen<'a>(settings: &'a Settings, wishes: &Verify) -> Result<Vec<&'a NamedTa
 
 fn exit_of(error: &VerifyError) -> Exit {
     match error {
-        VerifyError::Open { .. } | VerifyError::Visit(ProbeError::Session(Ended::WrongToken(_))) => Exit::Options,
-        VerifyError::Present(err) if PresentError::is_wrong_token(err) => Exit::Options,
+        VerifyError::Open { .. } | VerifyError::NoTime { .. } => Exit::Options,
+        VerifyError::Recorder { source } if source.is_wrong_token() => Exit::Options,
         _ => Exit::Unavailable,
     }
 }
 
 fn bar(progress: &Progress) -> String {
-    let whole = (progress.until.as_micros() - progress.from.as_micros()).max(1);
-    let done = (progress.reached.as_micros() - progress.from.as_micros()).saturating_mul(100) / whole;
-    format!("{done:3} %, up to {}: {} changes, {} missing", progress.reached, progress.known, progress.missing)
+    match (&progress.waiting, progress.reached) {
+        (Some(words), _) => words.clone(),
+        (None, Some(reached)) => format!(
+            "{:3.0} %, up to {reached}: {} changes, {} missing",
+            progress.done * 100.0,
+            progress.known,
+            progress.missing
+        ),
+        (None, None) => String::new(),
+    }
 }
 
 fn tell(report: &Report, all: bool, voice: &mut Voice) {
@@ -133,6 +126,9 @@ fn tell(report: &Report, all: bool, voice: &mut Voice) {
         if doubtful.len() > shown {
             voice.say(&format!("  and {} more: see them with --all", doubtful.len() - shown));
         }
+    }
+    for target in &report.not_verified {
+        voice.say(&format!("\n{}: not verified: {}", target.target, target.why));
     }
     for note in &report.notes {
         voice.say(&format!("note: {note}"));

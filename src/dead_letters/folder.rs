@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::letter::DeadLetter;
+use crate::runtime::file::replace;
 
 pub(super) struct Folder(PathBuf);
 
@@ -140,11 +141,7 @@ impl Folder {
             fs::remove_file(&path)?;
             return Ok(removed);
         }
-        let fresh = self.0.join("rewritten");
-        let mut file = File::create(&fresh)?;
-        file.write_all(&kept)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &path)?;
+        replace(&path, &kept)?;
         Ok(removed)
     }
 }

@@ -36,9 +36,13 @@ impl Handle {
         read(&self.0.hub().home)
     }
 
-    /// Changes the home itself, such as its recorder. Nobody is told.
+    /// Changes the home itself, such as its recorder. Nobody is told, but for those who wait for the recorder.
     pub fn home_mut<T>(&self, change: impl FnOnce(&mut Home) -> T) -> T {
-        change(&mut self.0.hub().home)
+        let knobs = self.0.knobs.borrow().clone();
+        let mut hub = self.0.hub();
+        let changed = change(&mut hub.home);
+        hub.continue_streams(&knobs, self.0.now());
+        changed
     }
 
     /// So many changes in one turn, before any client gets a word.
@@ -87,6 +91,21 @@ impl Handle {
     /// Closes all connections, as a restart does.
     pub fn restart(&self) {
         self.0.hub().cut_all();
+    }
+
+    /// Home Assistant ends and starts anew: it answers long before its entities are there.
+    pub fn fall_asleep(&self) {
+        self.home_mut(Home::fall_asleep);
+        self.restart();
+    }
+
+    /// Its entities are there: all are as they were, with a new time.
+    pub fn wake_up(&self) {
+        let knobs = self.0.knobs.borrow().clone();
+        let mut hub = self.0.hub();
+        for change in hub.home.wake_up(self.0.now()) {
+            hub.tell(&Happening::State(change), &knobs);
+        }
     }
 
     /// What a start of Home Assistant does to states that are restored: all are as they were, with a new time.

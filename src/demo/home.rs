@@ -3,12 +3,13 @@
 //! It is given the time and knows no sockets and no protocol. Equal seeds and equal calls give equal homes. Every
 //! change has a time of its own, later than all before it, also after rounding to microseconds.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::catalogue::{Kind, MODELS, Model, ROOMS, slug};
 use super::past;
 use super::random::Random;
+use super::records::Records;
 use super::state::{Change, Context, Happening, State};
 use super::time::{seconds, whole};
 use super::trouble::Trouble;
@@ -18,9 +19,6 @@ use crate::model::value::{Attributes, Value};
 
 /// The user that calls services, as `context.user_id` shows it.
 pub const USER_ID: &str = "4adb158305204f719656c102f0704a7b";
-
-/// How many changes the recorder remembers, over all entities.
-const RECORDED_STATES: usize = 100_000;
 
 /// The raw past that is made up when somebody asks, in seconds: one day.
 pub const RAW_PAST: f64 = 86_400.0;
@@ -58,19 +56,17 @@ pub struct Home {
     places: HashMap<Arc<str>, usize>,
     /// In the order of `entities`; `None` where one was removed.
     states: Vec<Option<Arc<State>>>,
-    /// What the recorder holds since the home is there, oldest first: the place of the entity, the time, the state.
-    recorded: VecDeque<(usize, f64, Option<Arc<State>>)>,
+    /// What the recorder was told since the home is there.
+    records: Records,
     random: Random,
     clock: i64,
     began: f64,
-    /// Since when the recorder queues instead of writing.
-    held: Option<f64>,
+    /// Home Assistant starts: these states are restored when it has.
+    asleep: Option<Vec<Option<Arc<State>>>>,
     /// The recorder is not loaded.
     pub(super) has_no_recorder: bool,
     /// What goes wrong with the recorder.
     pub trouble: Trouble,
-    /// The recorder is told to leave these out.
-    unrecorded: HashSet<usize>,
     /// Place in the list of [`Home::next_event`].
     next_event: usize,
 }
@@ -85,14 +81,13 @@ impl Home {
             notifications: Vec::new(),
             places: HashMap::with_capacity(entities),
             states: Vec::with_capacity(entities),
-            recorded: VecDeque::new(),
+            records: Records::default(),
             random: Random::new(seed),
             clock: now.as_micros(),
             began: seconds(now),
-            held: None,
+            asleep: None,
             has_no_recorder: false,
             trouble: Trouble::default(),
-            unrecorded: HashSet::new(),
             next_event: 0,
         };
         home.furnish(entities);
@@ -168,7 +163,7 @@ impl Home {
         let place = *self.places.get(entity_id)?;
         let old = self.states[place].take()?;
         let at = self.tick(now);
-        self.record(place, at, None);
+        self.records.add(place, at, None);
         let context = self.context(at, None);
         Some(Change { entity_id: Arc::clone(&self.entities[place].id), old: Some(old), new: None, at, context })
     }
@@ -247,7 +242,7 @@ impl Home {
     pub(super) fn past(&self, entity_id: &str, from: f64, to: f64, past: f64) -> Vec<(f64, Option<Arc<State>>)> {
         let Some(place) = self.places.get(entity_id) else { return Vec::new() };
         let entity = &self.entities[*place];
-        let to = self.held.map_or(to, |held| to.min(held));
+        let to = self.records.until().map_or(to, |until| to.min(until));
         let mut rows = Vec::new();
         if entity.kind != Kind::Foreign && from < self.began {
             let first = past::slot(from.max(self.began - past));
@@ -256,17 +251,60 @@ impl Home {
             rows.extend(made.map(|state| (state.last_updated, Some(Arc::new(state)))));
             rows.retain(|(at, _)| *at < self.began);
         }
-        let first = self.recorded.partition_point(|(_, at, _)| *at <= from);
-        let end = self.recorded.partition_point(|(_, at, _)| *at < to);
-        let real = self.recorded.range(first..end.max(first)).filter(|(of, ..)| of == place);
-        rows.extend(real.map(|(_, at, state)| (*at, state.clone())));
+        rows.extend(self.records.of(*place, from, to));
         rows.retain(|(at, _)| *at > from && *at < to);
         rows
     }
 
     /// The recorder queues what happens from now on, as it does during a backup, until it is told to write again.
     pub fn hold_recorder(&mut self, hold: bool) {
-        self.held = hold.then(|| seconds(Timestamp::from_micros(self.clock + 1)));
+        let now = self.moment();
+        self.records.hold(hold.then_some(now));
+    }
+
+    /// The recorder commits what it has taken from its queue whenever so much time has passed, as with Home Assistant's option
+    /// `commit_interval`. Until then history does not have it, and no figure tells.
+    pub fn commit_every(&mut self, seconds: u32) {
+        let now = self.moment();
+        self.records.commit_every(f64::from(seconds), now);
+    }
+
+    /// Time passes: perhaps the recorder commits.
+    pub(super) fn pass(&mut self, now: Timestamp) {
+        self.records.pass(seconds(now));
+    }
+
+    /// The recorder commits what it has, unless it writes nothing at all now. Returns whether it did.
+    pub(super) fn commit(&mut self, now: Timestamp) -> bool {
+        let now = seconds(now).max(self.moment());
+        !self.trouble.never_commits && self.records.commit(now)
+    }
+
+    /// The moment after the last change.
+    fn moment(&self) -> f64 {
+        seconds(Timestamp::from_micros(self.clock + 1))
+    }
+
+    /// Home Assistant ends and starts anew: for the time being it answers, and has no entities.
+    pub fn fall_asleep(&mut self) {
+        let states = self.states.iter_mut().map(Option::take).collect();
+        self.asleep.get_or_insert(states);
+    }
+
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        self.asleep.is_some()
+    }
+
+    /// It has started: every entity has the state that it had, with a new time.
+    pub fn wake_up(&mut self, now: Timestamp) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (place, old) in self.asleep.take().into_iter().flatten().enumerate() {
+            let Some(old) = old else { continue };
+            let at = self.tick(now);
+            changes.extend(self.write(place, &old.state, old.attributes.clone(), at, None));
+        }
+        changes
     }
 
     /// Whether there is a recorder to ask; it records all the same.
@@ -276,12 +314,12 @@ impl Home {
 
     /// What happens to this entity from now on is not recorded.
     pub fn leave_unrecorded(&mut self, entity_id: &str) {
-        self.unrecorded.extend(self.places.get(entity_id));
+        self.records.left_out.extend(self.places.get(entity_id));
     }
 
     /// What happened before is not in the history any more.
     pub fn purge(&mut self, before: f64) {
-        self.recorded.retain(|(_, at, _)| *at >= before);
+        self.records.purge(before);
         self.began = f64::MIN;
     }
 
@@ -292,14 +330,14 @@ impl Home {
             let at = self.tick(now);
             let new = Arc::new(State { last_changed: at, last_updated: at, ..(*old).clone() });
             self.states[place] = Some(Arc::clone(&new));
-            self.record(place, at, Some(new));
+            self.records.add(place, at, Some(new));
         }
     }
 
     /// How much the recorder has queued.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        self.held.map_or(0, |held| self.recorded.len() - self.recorded.partition_point(|(_, at, _)| *at < held))
+        self.records.queued()
     }
 
     /// When the home came to be: before this its past is made up.
@@ -442,18 +480,8 @@ impl Home {
             context: context.clone(),
         });
         self.states[place] = Some(Arc::clone(&new));
-        self.record(place, at, Some(Arc::clone(&new)));
+        self.records.add(place, at, Some(Arc::clone(&new)));
         Some(Change { entity_id: Arc::clone(&self.entities[place].id), old, new: Some(new), at, context })
-    }
-
-    fn record(&mut self, place: usize, at: f64, state: Option<Arc<State>>) {
-        if self.unrecorded.contains(&place) {
-            return;
-        }
-        if self.recorded.len() == RECORDED_STATES {
-            self.recorded.pop_front();
-        }
-        self.recorded.push_back((place, at, state));
     }
 }
 

@@ -120,6 +120,16 @@ impl Hub {
                 Action::HangUp => self.clients[place].leave(),
             }
         }
+        self.continue_streams(knobs, now);
+    }
+
+    /// Tells those who wait for the recorder to commit that it has, if it has.
+    pub(super) fn continue_streams(&mut self, knobs: &Knobs, now: Timestamp) {
+        for client in &mut self.clients {
+            for event in client.session.continue_streams(&mut self.home, now) {
+                client.push(event, knobs);
+            }
+        }
     }
 
     /// Tells everybody who wants to know, and the ledger.

@@ -24,6 +24,7 @@ pub mod past;
 pub mod protocol;
 pub mod random;
 pub mod recorder;
+mod records;
 pub mod registry;
 pub mod scope;
 pub mod server;

@@ -57,6 +57,17 @@ pub fn error(id: Option<u64>, code: &str, message: &str) -> String {
     out
 }
 
+/// An event of `history/stream`.
+#[must_use]
+pub fn stream(id: u64, states: &str, from: f64, to: f64) -> String {
+    let mut out = format!("{{\"id\":{id},\"type\":\"event\",\"event\":{{\"states\":{states},\"start_time\":");
+    push_float(&mut out, from);
+    out.push_str(",\"end_time\":");
+    push_float(&mut out, to);
+    out.push_str("}}");
+    out
+}
+
 /// The first event of `subscribe_entities`.
 #[must_use]
 pub fn snapshot<'a>(id: u64, states: impl Iterator<Item = (&'a str, &'a State)>) -> String {

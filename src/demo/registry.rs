@@ -151,13 +151,13 @@ fn push_times(out: &mut String, created: f64, after: &str) {
 
 /// The result of `get_config`.
 #[must_use]
-pub fn core_config() -> String {
+pub fn core_config(state: &str) -> String {
     format!(
         "{{\"allowlist_external_dirs\":[],\"allowlist_external_urls\":[],\"components\":[\"api\",\"history\",\"recorder\",\
          \"sensor\",\"websocket_api\"],\"config_dir\":\"/config\",\"config_source\":\"storage\",\"country\":\"NL\",\
          \"currency\":\"EUR\",\"debug\":false,\"elevation\":5,\"external_url\":null,\"internal_url\":null,\
          \"language\":\"en\",\"latitude\":52.1,\"location_name\":\"Simulated home\",\"longitude\":5.12,\"radius\":100,\
-         \"recovery_mode\":false,\"safe_mode\":false,\"state\":\"RUNNING\",\"time_zone\":\"UTC\",\"unit_system\":{{\
+         \"recovery_mode\":false,\"safe_mode\":false,\"state\":\"{state}\",\"time_zone\":\"UTC\",\"unit_system\":{{\
          \"length\":\"km\",\"accumulated_precipitation\":\"mm\",\"area\":\"m²\",\"mass\":\"g\",\"pressure\":\"Pa\",\
          \"temperature\":\"°C\",\"volume\":\"L\",\"wind_speed\":\"m/s\"}},\"version\":\"{VERSION}\",\
          \"whitelist_external_dirs\":[]}}"

@@ -3,7 +3,7 @@
 //! Connections are tasks of this one future; each reads, writes and obeys the hub. It has no opinion about messages.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -147,12 +147,13 @@ async fn now_and_then(
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) {
     let starting = shared.knobs.borrow().answer_502;
+    let now = shared.now();
     // Small frames must not wait for each other.
     let _ = stream.set_nodelay(true);
     let mut config = WebSocketConfig::default();
     config.max_message_size = Some(4 << 20);
     #[expect(clippy::result_large_err, reason = "the signature is the handshake's")]
-    let check = move |request: &Request, response: Response| check_request(request, response, starting);
+    let check = move |request: &Request, response: Response| check_request(request, response, starting, now);
     let shaken = tokio_tungstenite::accept_hdr_async_with_config(stream, check, Some(config));
     let shaken = tokio::select! {
         () = stop.cancelled() => return,
@@ -187,7 +188,12 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) 
 }
 
 #[expect(clippy::result_large_err, reason = "the signature is the handshake's")]
-fn check_request(request: &Request, response: Response, starting: bool) -> Result<Response, ErrorResponse> {
+fn check_request(
+    request: &Request,
+    mut response: Response,
+    starting: bool,
+    now: Timestamp,
+) -> Result<Response, ErrorResponse> {
     let refuse = |status| {
         let mut refusal = ErrorResponse::new(None);
         *refusal.status_mut() = status;
@@ -195,7 +201,12 @@ fn check_request(request: &Request, response: Response, starting: bool) -> Resul
     };
     match request.uri().path() {
         _ if starting => refuse(StatusCode::BAD_GATEWAY),
-        path if PATHS.contains(&path) => Ok(response),
+        path if PATHS.contains(&path) => {
+            // Home Assistant's answers have its own time.
+            let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_micros(now.as_micros().unsigned_abs()));
+            response.headers_mut().insert("date", date.parse().expect("a date is text"));
+            Ok(response)
+        }
         _ => refuse(StatusCode::NOT_FOUND),
     }
 }

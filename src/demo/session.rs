@@ -46,6 +46,8 @@ enum Subscription {
     Entities(Scope),
     /// `None`: all types.
     Events(Option<String>),
+    /// Of `history/stream`, which goes on only until its second event here: what it tells after that nobody asks for.
+    History(Option<Query>),
 }
 
 type Answer = Result<String, Refusal>;
@@ -67,8 +69,23 @@ impl Session {
     pub fn entities(&self) -> Option<(u64, &Scope)> {
         self.subscriptions.iter().find_map(|(id, subscription)| match subscription {
             Subscription::Entities(scope) => Some((*id, scope)),
-            Subscription::Events(_) => None,
+            Subscription::Events(_) | Subscription::History(_) => None,
         })
+    }
+
+    /// The second event of each stream of history whose turn has come: once everything before it is committed.
+    pub fn continue_streams(&mut self, home: &mut Home, now: Timestamp) -> Vec<String> {
+        let mut events = Vec::new();
+        for (id, subscription) in &mut self.subscriptions {
+            if let Subscription::History(query) = subscription
+                && query.is_some()
+                && home.commit(now)
+            {
+                let query = query.take().expect("it is there");
+                events.push(protocol::stream(*id, &recorder::history(home, &query), query.from, query.to));
+            }
+        }
+        events
     }
 
     pub fn handle(&mut self, text: &str, home: &mut Home, now: Timestamp) -> Vec<Action> {
@@ -130,6 +147,7 @@ impl Session {
         }
         arguments.remove("id");
         arguments.remove("type");
+        home.pass(now);
         let is_past = ["history/history_during_period", "recorder/statistics_during_period"].contains(&&*kind);
         let fault = if is_past { home.trouble.next_fault() } else { Fault::No };
         let answer = match fault {
@@ -152,6 +170,12 @@ impl Session {
         // Home Assistant does not count the id of a command that it does not know.
         if !unknown {
             self.last_id = id;
+        }
+        if let Some((_, Subscription::History(Some(query)))) = self.subscriptions.iter().find(|(known, _)| *known == id)
+        {
+            // What is committed already comes first.
+            let event = protocol::stream(id, &recorder::history(home, query), query.from, query.to);
+            actions.push(Action::Send(event));
         }
         if kind == "subscribe_entities"
             && let Some((_, Subscription::Entities(scope))) = self.subscriptions.iter().find(|(known, _)| *known == id)
@@ -222,7 +246,7 @@ impl Session {
             }
             "get_config" => {
                 let Nothing {} = read(arguments)?;
-                registry::core_config()
+                registry::core_config(if home.is_starting() { "STARTING" } else { "RUNNING" })
             }
             "auth/current_user" => {
                 let Nothing {} = read(arguments)?;
@@ -253,6 +277,15 @@ impl Session {
                 notifications(home)
             }
             "history/history_during_period" => history(read(arguments)?, home, now)?,
+            "history/stream" => {
+                let asked: History = read(arguments)?;
+                let (from, _) = period(&asked.start_time, None)?;
+                if from > seconds(now) {
+                    return Err(Refusal("invalid_start_time", "Invalid start_time".to_owned()));
+                }
+                self.subscriptions.push((id, Subscription::History(Some(query(asked, from, seconds(now))))));
+                "null".to_owned()
+            }
             "recorder/info" => {
                 let Nothing {} = read(arguments)?;
                 recorder::info(home.backlog(), home.trouble.migrating)
@@ -287,7 +320,11 @@ fn history(asked: History, home: &mut Home, now: Timestamp) -> Answer {
     if asked.entity_ids.is_empty() {
         return Err(Refusal("unknown_error", "Unknown error".to_owned()));
     }
-    let query = Query {
+    Ok(home.trouble.damage(recorder::history(home, &query(asked, from, to))))
+}
+
+fn query(asked: History, from: f64, to: f64) -> Query {
+    Query {
         from,
         to,
         entity_ids: asked.entity_ids,
@@ -295,8 +332,7 @@ fn history(asked: History, home: &mut Home, now: Timestamp) -> Answer {
         significant_changes_only: asked.significant_changes_only,
         minimal_response: asked.minimal_response,
         no_attributes: asked.no_attributes,
-    };
-    Ok(home.trouble.damage(recorder::history(home, &query)))
+    }
 }
 
 /// Who lives there.

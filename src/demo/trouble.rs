@@ -22,6 +22,8 @@ pub struct Trouble {
     pub faults: VecDeque<Fault>,
     /// More bytes than this break the connection before any of them arrives, as at the proxy of the Supervisor.
     pub largest_answer: Option<usize>,
+    /// It does not say that it has committed, as a server that only resembles Home Assistant may not.
+    pub never_commits: bool,
     /// Each entity has rows that are none among its own.
     pub damages_rows: bool,
     /// From when to when the past was asked for, in seconds; without questions for the state of one moment.

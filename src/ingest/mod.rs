@@ -2,5 +2,4 @@
 
 pub mod hass;
 pub mod mqtt;
-pub mod recorder;
 pub mod retry;

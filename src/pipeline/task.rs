@@ -495,7 +495,7 @@ mod tests {
         let mut work = pin!(bench.work_with_past(arriving, past, keeper));
         let mut context = Context::from_waker(Waker::noop());
         let at = Timestamp::from_micros;
-        let number = bench.board.history.open(1, at(0), at(90), "fetching");
+        let number = bench.board.history.open(1, (at(0), at(90)), Duration::ZERO, "fetching");
         // All that happens between two steps, for whoever reads the board then.
         let is_open = || {
             let seen = bench.seen();

@@ -3,6 +3,7 @@
 pub mod alive;
 pub mod backoff;
 pub mod clock;
+pub mod file;
 pub mod group;
 pub mod logging;
 pub mod repeats;

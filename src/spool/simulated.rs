@@ -254,7 +254,7 @@ impl Storage for Simulated {
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut folder = self.lock();
         folder.begin(Operation::Replace)?;
-        // Not synced: what a power cut leaves of it is for `cut_power` to say.
+        // As on a disk that only says that it has synced: what a power cut leaves of it is for `cut_power` to say.
         folder.contents.push(Content { bytes: bytes.to_vec(), ..Content::default() });
         let place = folder.contents.len() - 1;
         folder.files.insert(name.to_owned(), place);

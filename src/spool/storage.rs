@@ -5,9 +5,11 @@
 //! in a file, [`Storage::sync_names`] for which files there are.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+
+use crate::runtime::file;
 
 pub trait Storage: Send + Sync + 'static {
     type File: Send;
@@ -43,8 +45,7 @@ pub trait Storage: Send + Sync + 'static {
     /// All of a small file. `None` if there is none.
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
 
-    /// Puts a small file in the place of another in one step. Nothing is synced: after a power cut the old one may be
-    /// back, or an empty one.
+    /// Puts a small file in the place of another in one step, and makes sure of it.
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 }
 
@@ -143,10 +144,7 @@ impl Storage for Disk {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        std::fs::create_dir_all(&self.folder)?;
-        let beside = self.folder.join(format!("{name}.new"));
-        File::create(&beside)?.write_all(bytes)?;
-        std::fs::rename(beside, self.folder.join(name))
+        file::replace(&self.folder.join(name), bytes)
     }
 }
 

@@ -390,7 +390,7 @@ pub(super) fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::thread;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::Board;
     use crate::model::time::Timestamp;
@@ -406,7 +406,7 @@ mod tests {
         let live = |session: u64| {
             board.history.check(session);
             board.home_assistant.connected(&session.to_string(), at(0));
-            let number = board.history.open(session, at(0), at(1), "fetching");
+            let number = board.history.open(session, (at(0), at(1)), Duration::ZERO, "fetching");
             board.targets[0].books.held.set(session);
             board.history.closed(number);
             board.home_assistant.failed("it hung up", at(0));

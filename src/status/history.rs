@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
@@ -22,7 +23,7 @@ pub struct History {
     #[serde(skip)]
     gaps_opened: u64,
     pub gaps_closed: u64,
-    /// How long they were, together.
+    /// How long nobody listened, together.
     pub gap_seconds: f64,
     /// Rows of the recorder that were told to the pipeline.
     pub rows: u64,
@@ -66,6 +67,8 @@ pub struct Gap {
     pub from: Timestamp,
     #[serde(serialize_with = "text")]
     pub until: Timestamp,
+    /// How long nobody listened.
+    pub away_seconds: f64,
     /// Everything before this was fetched.
     #[serde(serialize_with = "text")]
     pub reached: Timestamp,
@@ -111,14 +114,22 @@ impl HistoryBoard {
         self.lock().decided(session);
     }
 
-    /// Opens a gap before or in the session. Returns its number.
-    pub fn open(&self, session: u64, from: Timestamp, until: Timestamp, phase: &str) -> u64 {
+    /// Opens a gap before or in the session. `away`: how long nobody listened. Returns its number.
+    pub fn open(&self, session: u64, (from, until): (Timestamp, Timestamp), away: Duration, phase: &str) -> u64 {
         let mut history = self.lock();
         history.decided(session);
         history.gaps_opened += 1;
         let number = history.gaps_opened;
-        history.gap = Some(Gap { number, from, until, reached: from, rows: 0, phase: phase.to_owned() });
+        let (away_seconds, phase) = (away.as_secs_f64(), phase.to_owned());
+        history.gap = Some(Gap { number, from, until, away_seconds, reached: from, rows: 0, phase });
         number
+    }
+
+    /// The gap of this number ends then.
+    pub fn until(&self, number: u64, until: Timestamp) {
+        if let Some(gap) = self.lock().gap.as_mut().filter(|gap| gap.number == number) {
+            gap.until = until;
+        }
     }
 
     pub fn phase(&self, phase: &str) {
@@ -144,9 +155,7 @@ impl HistoryBoard {
         let mut history = self.lock();
         let gap = history.gap.take_if(|gap| gap.number == number)?;
         history.gaps_closed += 1;
-        #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
-        let seconds = (gap.until.as_micros() - gap.from.as_micros()) as f64 / 1e6;
-        history.gap_seconds += seconds.max(0.0);
+        history.gap_seconds += gap.away_seconds;
         Some(gap)
     }
 
@@ -179,6 +188,8 @@ impl HistoryBoard {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{HistoryBoard, MOST_NAMED, NotClosed};
     use crate::model::time::Timestamp;
 
@@ -186,7 +197,7 @@ mod tests {
     fn a_gap_is_counted_when_it_is_closed() {
         let board = HistoryBoard::default();
         let at = Timestamp::from_micros;
-        let number = board.open(1, at(0), at(2_500_000), "asking");
+        let number = board.open(1, (at(0), at(9)), Duration::from_millis(2_500), "asking");
         board.fetched(7, 1, at(5));
         assert_eq!(board.snapshot().gap.unwrap().rows, 7);
         assert_eq!(board.closed(number).unwrap().reached, at(5));
@@ -200,8 +211,8 @@ mod tests {
     fn what_ends_late_closes_no_gap_but_its_own() {
         let board = HistoryBoard::default();
         let at = Timestamp::from_micros;
-        let first = board.open(1, at(0), at(5), "asking");
-        let second = board.open(2, at(0), at(9), "asking");
+        let first = board.open(1, (at(0), at(5)), Duration::ZERO, "asking");
+        let second = board.open(2, (at(0), at(9)), Duration::ZERO, "asking");
         assert!(board.closed(first).is_none());
         assert!(board.snapshot().is_open());
         assert_eq!(board.closed(second).unwrap().until, at(9));
@@ -219,7 +230,7 @@ mod tests {
         board.nothing_missed(1);
         assert!(!is_open());
         board.check(2);
-        let number = board.open(2, at(0), at(5), "asking");
+        let number = board.open(2, (at(0), at(5)), Duration::ZERO, "asking");
         // The next session begins before the gap is closed.
         board.check(3);
         board.nothing_missed(2);

@@ -89,7 +89,7 @@ pub trait Jobs: Send + Sync {
     /// Whether this user of Home Assistant is an administrator. Takes seconds at most.
     fn is_administrator(self: Arc<Self>, user: String) -> BoxFuture<'static, Result<bool, String>>;
 
-    /// What comparisons have found out, as [`crate::verify::coverage::Coverage::figures`] has it; of one entity, or of all.
+    /// What comparisons have found out, as [`crate::history::verify::coverage::Coverage::figures`] has it; of one entity, or of all.
     fn coverage(self: Arc<Self>, entity_id: Option<String>) -> BoxFuture<'static, Value>;
 }
 

@@ -11,9 +11,9 @@ use prometheus_client::registry::Registry;
 use warp::http::{HeaderMap, HeaderValue, header};
 use warp::reply::{Reply, Response};
 
+use crate::history::verify::coverage::ratio;
 use crate::model::time::Timestamp;
 use crate::status::snapshot::{Circuit, Histogram, LinkState, Snapshot, Target, Verified};
-use crate::verify::coverage::ratio;
 
 use super::health::ready;
 

@@ -155,7 +155,7 @@ fn after_an_error_the_next_attempt_begins_with_what_is_left() {
     assert_eq!(before.len(), 2, "{before:?}");
     assert!((after[0].0 - before[1].1).abs() < 0.01, "it goes on where it was: {before:?} {after:?}");
     assert_eq!(missing(&service), [] as [Value; 0], "what the first attempt saw is not missed");
-    assert_eq!(service.said("closing a gap of").len(), 1, "{}", service.log());
+    assert_eq!(service.said("closing a gap:").len(), 1, "{}", service.log());
     service.stop();
 }
 

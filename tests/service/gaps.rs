@@ -37,7 +37,7 @@ fn what_happens_while_it_is_dead_is_written_after_the_next_start() {
     closes(&mut service, &world);
     assert_eq!(service.metric("gaps_closed_total"), 1);
     assert!(service.metric("events_received_total{source=\"history\"}") >= 200);
-    assert_eq!(service.said("closing a gap of").len(), 1, "{}", service.log());
+    assert_eq!(service.said("closing a gap:").len(), 1, "{}", service.log());
     service.stop();
 }
 

@@ -24,6 +24,7 @@ mod database;
 mod gaps;
 mod home;
 mod jobs;
+mod late;
 mod log;
 mod options;
 mod replay;

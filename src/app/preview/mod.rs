@@ -15,7 +15,7 @@ use self::told::Told;
 use super::{Exit, rules};
 use crate::cli::{Preview, StateSource};
 use crate::config::settings::Settings;
-use crate::ingest::hass::present::{self, State};
+use crate::history::recorder::present::{self, State};
 use crate::model::entity::EntityId;
 use crate::model::registries::Registries;
 use crate::rules::Rules;

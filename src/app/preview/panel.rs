@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::told::Told;
 use super::{PATIENCE, find};
 use crate::config::settings::{HomeAssistant, Settings};
-use crate::ingest::hass::present;
+use crate::history::recorder::present;
 use crate::model::entity::EntityId;
 use crate::rules::Rules;
 use crate::runtime::clock;

@@ -48,6 +48,10 @@ pub(super) struct Conversation<'a> {
     pub(super) id: &'a str,
     /// The same, from 1 in this run.
     pub(super) number: u64,
+    /// When it was connected, by Home Assistant's clock, to the second.
+    pub(super) began: Timestamp,
+    /// So long after the end of the session before.
+    pub(super) away: Option<Duration>,
     /// The states of all entities have come, and nobody was told yet that the session tells everything from here on.
     pub(super) begins: bool,
     /// Cancelled when it ends.
@@ -279,10 +283,8 @@ impl Conversation<'_> {
         }
         self.live_since = Some(Instant::now());
         self.begins = true;
-        if self.states.newest().is_some() {
-            // Before anybody hears that it is connected. Whoever closes gaps decides once the states were handed over.
-            self.board.history.check(self.number);
-        }
+        // Before anybody hears that it is connected. Whoever closes gaps decides once the states were handed over.
+        self.board.history.check(self.number);
         let version = self.session.version();
         self.board.home_assistant.connected(version, clock::now());
         info!(session = self.id, entities, "connected to Home Assistant {version}: {entities} entities");
@@ -325,10 +327,12 @@ impl Conversation<'_> {
         if !appeared.is_empty() {
             let _ = self.news.send(News::Appeared(appeared));
         }
-        if begins && let Some(newest) = self.states.newest() {
+        if let Some(since) = self.live_since.filter(|_| begins) {
             let (number, id, over) = (self.number, self.id.to_owned(), self.over.clone());
-            let home_began = self.states.home_began();
-            let _ = self.news.send(News::Live(Presence { number, id, newest, home_began, restored, over }));
+            // No state is newer than the session's beginning, whoever's clock said when that was.
+            let began = self.states.newest().map_or(self.began, |newest| newest.min(self.began));
+            let (away, home_began) = (self.away, self.states.home_began());
+            let _ = self.news.send(News::Live(Presence { number, id, began, away, since, home_began, restored, over }));
         }
         Ok(())
     }

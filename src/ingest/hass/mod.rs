@@ -10,7 +10,6 @@
 //! Every event handed over is counted as received, exactly once. What arrives between two sessions is not seen here.
 
 mod conversation;
-pub mod present;
 pub mod protocol;
 pub mod registry;
 pub mod reload;
@@ -94,9 +93,13 @@ pub struct Presence {
     pub number: u64,
     /// For the log.
     pub id: String,
-    /// The latest of the times of all states with which it began: what happened until then and was not told before is not
-    /// told at all.
-    pub newest: Timestamp,
+    /// When it began, by Home Assistant's clock, or a little before: what happened until then and was not told before is
+    /// not told at all. A home where nothing happens, or that begins without entities, has a time all the same.
+    pub began: Timestamp,
+    /// Since the end of the session before, if there was one in this run of the program.
+    pub away: Option<Duration>,
+    /// When it had told the states of all entities.
+    pub since: Instant,
     /// Home Assistant itself began anew since the last session, at about this time.
     pub home_began: Option<Timestamp>,
     /// States with which it began that are restored ones.
@@ -134,6 +137,8 @@ async fn run_within(
     let mut repeats = Repeats::default();
     let mut losses = Repeats::default();
     let mut lacks = HashSet::new();
+    // When the last session ended that had told the states.
+    let mut ended: Option<Instant> = None;
     for number in 1_u64.. {
         let connected = tokio::select! {
             () = stop.cancelled() => return,
@@ -143,7 +148,7 @@ async fn run_within(
         let mut live = None;
         let failure = match connected {
             Err(err) => Failure::Connect(err),
-            Ok(socket) => {
+            Ok((socket, moment)) => {
                 board.hass.sessions.add(1);
                 let wanted = Wanted::by(&rules.borrow_and_update());
                 let session = Session::new(settings.token.clone(), wanted, limits.patience, epoch.elapsed());
@@ -152,6 +157,8 @@ async fn run_within(
                 let mut conversation = Conversation {
                     id: &id,
                     number,
+                    began: moment.unwrap_or_else(clock::now),
+                    away: ended.map(|ended| ended.elapsed()),
                     begins: false,
                     over,
                     session,
@@ -171,6 +178,9 @@ async fn run_within(
                 };
                 let end = conversation.hold(socket).await;
                 live = conversation.live_since.map(|since| since.elapsed());
+                if live.is_some() {
+                    ended = Some(Instant::now());
+                }
                 match end {
                     End::Stopped | End::NoPipeline => return,
                     End::Ended(ended) => Failure::Ended(ended),
@@ -258,10 +268,18 @@ pub enum ProbeError {
     Timeout,
 }
 
+impl ProbeError {
+    /// Whether another token is needed.
+    #[must_use]
+    pub fn is_wrong_token(&self) -> bool {
+        matches!(self, Self::Session(Ended::WrongToken(_)))
+    }
+}
+
 /// Connects, says who we are, and leaves.
 pub async fn probe(settings: &HomeAssistant, within: Duration) -> Result<Probe, ProbeError> {
     let visit = async {
-        let mut socket = socket::connect(settings, within).await?;
+        let (mut socket, _) = socket::connect(settings, within).await?;
         let visited = greet(&mut socket, settings).await;
         // A courtesy, whatever was found.
         let _said = socket.close(None).await;

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
@@ -14,12 +14,14 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use crate::config::settings::{HomeAssistant, Tls};
 use crate::model::fate::Unreadable;
+use crate::model::time::Timestamp;
 use crate::status::board::Board;
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -57,8 +59,12 @@ pub enum ConnectError {
     NotHomeAssistant { place: String, reason: String },
 }
 
-/// Connects and completes the WebSocket handshake.
-pub(super) async fn connect(settings: &HomeAssistant, within: Duration) -> Result<Socket, ConnectError> {
+/// Connects and completes the WebSocket handshake. With the connection comes what Home Assistant's clock said then, to the
+/// second, if the answer had the header `Date`.
+pub(super) async fn connect(
+    settings: &HomeAssistant,
+    within: Duration,
+) -> Result<(Socket, Option<Timestamp>), ConnectError> {
     let host = settings.url.host_str().unwrap_or_default().to_owned();
     let port = settings.url.port_or_known_default().unwrap_or(80);
     let place = format!("{host}:{port}");
@@ -83,9 +89,15 @@ pub(super) async fn connect(settings: &HomeAssistant, within: Duration) -> Resul
             .max_frame_size(Some(MAX_FRAME_BYTES))
             .max_message_size(Some(MAX_FRAME_BYTES));
         let upgraded = client_async_tls_with_config(request, stream, Some(config), Some(connector)).await;
-        upgraded.map(|(socket, _)| socket).map_err(|err| explain(&err, &place))
+        upgraded.map(|(socket, answer)| (socket, date(&answer))).map_err(|err| explain(&err, &place))
     };
     timeout(within, work).await.unwrap_or_else(|_| Err(ConnectError::Timeout { place: place.clone() }))
+}
+
+fn date(answer: &Response) -> Option<Timestamp> {
+    let text = answer.headers().get("date")?.to_str().ok()?;
+    let since = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_micros(since.as_micros().try_into().ok()?))
 }
 
 /// The one place that reads the library's errors.

@@ -29,7 +29,8 @@ pub struct States {
 }
 
 struct Restart {
-    began: Timestamp,
+    /// `None`: it answered before its entities were there.
+    began: Option<Timestamp>,
     before: HashMap<EntityId, StateChange>,
 }
 
@@ -71,19 +72,19 @@ impl States {
         self.apply(snapshot, applied);
     }
 
-    /// Home Assistant holds no state that is older than itself.
+    /// Home Assistant holds no state that is older than itself. One that starts may have none at all.
     fn look_for_a_restart(&mut self, snapshot: &Entities<'_>) {
-        let oldest = snapshot.added.iter().flatten().map(|(_, added)| added.last_updated).min();
-        let (Some(began), Some(newest)) = (oldest, self.newest()) else { return };
-        if began > newest {
+        let began = snapshot.added.iter().flatten().map(|(_, added)| added.last_updated).min();
+        let Some(newest) = self.newest() else { return };
+        if began.is_none_or(|began| began > newest) {
             self.restart = Some(Restart { began, before: self.entities.clone() });
         }
     }
 
-    /// When Home Assistant began anew, if it did since the session before.
+    /// When Home Assistant began anew, if it did since the session before and its first states tell.
     #[must_use]
     pub fn home_began(&self) -> Option<Timestamp> {
-        self.restart.as_ref().map(|restart| restart.began)
+        self.restart.as_ref().and_then(|restart| restart.began)
     }
 
     /// The latest time of any state.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::model::topic::TopicFilter;
+use crate::runtime::file::replace_in_background;
 
 const NAME: &str = "mqtt-session.json";
 
@@ -60,9 +61,7 @@ impl Identity {
         }
         self.known.subscribed = filters;
         let text = serde_json::to_vec(&self.known).expect("names and filters are text");
-        let next = self.path.with_extension("json.next");
-        tokio::fs::write(&next, text).await?;
-        tokio::fs::rename(&next, &self.path).await
+        replace_in_background(self.path.clone(), text).await
     }
 }
 

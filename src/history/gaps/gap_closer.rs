@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::attempt::{Attempt, Done, Open};
+use super::entity_list::EntityList;
 use super::gap::Gap;
-use super::known::Known;
 use super::restored::Restored;
 use crate::config::settings::{History, HomeAssistant};
 use crate::ingest::hass::{News, Presence};
@@ -36,8 +36,8 @@ pub(super) struct Pauses {
     longest_retry: Duration,
     /// While Home Assistant starts, or writes what waits.
     pub(super) look: Duration,
-    /// From the beginning of an attempt to the second pass.
-    pub(super) second_pass: Duration,
+    /// For the recorder to commit what it has, in one attempt.
+    pub(super) commit: Duration,
     /// For records that were lost to be asked for.
     torn: Duration,
 }
@@ -48,7 +48,7 @@ impl Default for Pauses {
             retry: Duration::from_secs(5),
             longest_retry: Duration::from_mins(1),
             look: Duration::from_secs(2),
-            second_pass: Duration::from_secs(10),
+            commit: Duration::from_mins(2),
             torn: Duration::from_secs(10),
         }
     }
@@ -70,15 +70,15 @@ pub struct Parts {
 
 /// What is wanted of the past, by the rules of this moment.
 pub struct Wishes {
-    pub wants: Box<dyn Fn(&EntityId) -> bool + Send>,
+    pub wants: Box<dyn Fn(&EntityId) -> bool + Send + Sync>,
     pub tags: Vec<String>,
 }
 
 /// Closes gaps until `stop`.
 pub async fn run(parts: Parts, stop: CancellationToken) {
     let board = Arc::clone(&parts.board);
-    let known = Known::load(&parts.data_dir).await;
-    let closer = Closer { parts, known, session: None, pauses: Pauses::default() };
+    let known = EntityList::load(&parts.data_dir).await;
+    let closer = Closer { parts, first: None, known, session: None, pauses: Pauses::default() };
     let work = async {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -90,7 +90,9 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
 
 struct Closer {
     parts: Parts,
-    known: Known,
+    /// When the first session of this run began. Before anything is in the databases, everything since then is to be.
+    first: Option<Timestamp>,
+    known: EntityList,
     /// The last one that began, as long as it goes on.
     session: Option<Presence>,
     pauses: Pauses,
@@ -127,6 +129,9 @@ impl Closer {
                              `ha-ingestor import --from DATE`, from a day on which all was well"
                         );
                     }
+                    // The first session may have ended before any database had anything.
+                    let from = from.or(self.first);
+                    self.first.get_or_insert(presence.began);
                     self.session = Some(presence);
                     next = self.close(from, false).await;
                 }
@@ -176,14 +181,14 @@ impl Closer {
         let session = self.session.clone()?;
         let Some(begin) = from.filter(|_| self.parts.history.close_gaps) else {
             // Nothing was written before, or nobody wants it: from here on everything is known.
-            let from = from.unwrap_or(session.newest);
+            let from = from.unwrap_or(session.began);
             let (board, number) = (Arc::clone(&self.parts.board), session.number);
             let done = Acknowledgement::new(move || board.history.nothing_missed(number));
-            let closed = Past::Closed { session: number, from, until: session.newest, done };
+            let closed = Past::Closed { session: number, from, until: session.began, done };
             let _ = self.parts.past.send(closed).await;
             return None;
         };
-        let mut gap = Gap::between(begin, session.newest);
+        let gap = Gap::between(begin, session.began, session.away);
         let mut told = false;
         let mut pause = self.pauses.retry;
         let mut done = Done::new(if self.parts.history.skip_restored {
@@ -191,20 +196,24 @@ impl Closer {
         } else {
             Restored::default()
         });
-        let number = self.parts.board.history.open(session.number, gap.from, gap.until, "waiting for Home Assistant");
+        let absence = session.away.filter(|_| !is_torn).unwrap_or_else(|| gap.length());
+        let history = &self.parts.board.history;
+        let number = history.open(session.number, (gap.from, gap.until), absence, "waiting for Home Assistant");
         loop {
             let attempt = Attempt {
                 number,
                 parts: &self.parts,
+                wishes: (self.parts.wishes)(),
                 known: &mut self.known,
                 session: &session,
+                watermark: begin,
                 is_torn,
                 pauses: self.pauses,
                 done: &mut done,
             };
             let over = session.over.clone();
             let outcome = tokio::select! {
-                outcome = attempt.close(&mut gap) => outcome,
+                outcome = attempt.close() => outcome,
                 () = over.cancelled() => {
                     self.parts.board.history.phase("waiting for Home Assistant");
                     return None;
@@ -243,7 +252,7 @@ mod tests {
     use tokio::time::timeout;
     use tokio_util::sync::CancellationToken;
 
-    use super::{Closer, Known, Parts, Pauses, Wishes};
+    use super::{Closer, EntityList, Parts, Pauses, Wishes};
     use crate::config::secret::Secret;
     use crate::config::settings::{History, HomeAssistant, Tls};
     use crate::demo::home::Home;
@@ -283,13 +292,14 @@ mod tests {
             past,
             board: Arc::clone(&board),
         };
-        let known = Known::load(folder.path()).await;
-        let pauses = Pauses { second_pass: Duration::ZERO, ..Pauses::default() };
-        tasks.spawn(Closer { parts, known, session: None, pauses }.run());
+        let known = EntityList::load(folder.path()).await;
+        tasks.spawn(Closer { parts, first: None, known, session: None, pauses: Pauses::default() }.run());
         let presence = Presence {
             number: 1,
             id: "a-1".to_owned(),
-            newest: clock::now(),
+            began: clock::now(),
+            away: None,
+            since: tokio::time::Instant::now(),
             home_began: None,
             restored: Arc::new(HashMap::new()),
             over: CancellationToken::new(),

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::rows::Row;
+use crate::history::recorder::rows::Row;
 use crate::model::entity::EntityId;
 use crate::model::time::Timestamp;
 use crate::model::value::Attributes;
@@ -45,7 +45,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::{Restored, START_MICROS};
-    use crate::ingest::recorder::rows::Row;
+    use crate::history::recorder::rows::Row;
     use crate::model::entity::EntityId;
     use crate::model::time::Timestamp;
 

@@ -12,24 +12,24 @@ mod points;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::asking::{OLDEST_MICROS, SPAN_MICROS, Spans, connect, oldest, pause};
+use self::asking::{OLDEST_MICROS, SPAN_MICROS, Spans, oldest};
 use self::cursor::{Cursor, Totals, Wish};
 use self::points::Points;
 use crate::config::settings::{Delivery, HomeAssistant, NamedTarget};
 use crate::deliver::carrier::{Carried, Carrier};
+use crate::history::gaps::entity_list;
+use crate::history::recorder::missing_attributes::put_back;
+use crate::history::recorder::present::scope;
+use crate::history::recorder::rows::Rows;
+use crate::history::recorder::statistics::{self, Described};
+use crate::history::recorder::walk::{Step, Walk, rest};
+use crate::history::recorder::{Recorder, RecorderError};
 use crate::influx::OpenError;
-use crate::ingest::hass::protocol::parse_state;
-use crate::ingest::hass::visit::AskError;
-use crate::ingest::recorder::known;
-use crate::ingest::recorder::left_out::put_back;
-use crate::ingest::recorder::rows::Rows;
-use crate::ingest::recorder::statistics::{self, Described};
-use crate::ingest::recorder::windows::Windows;
-use crate::ingest::recorder::{Recorder, RecorderError};
 use crate::model::entity::EntityId;
 use crate::model::event::StateChange;
 use crate::model::fate::Rejection;
@@ -42,6 +42,8 @@ use crate::pipeline::places::Places;
 use crate::rules::Rules;
 
 const HOUR_MICROS: i64 = 3_600 * 1_000_000;
+/// How long the recorder may take to commit what it has. A backup of Home Assistant takes minutes.
+const COMMIT: Duration = Duration::from_mins(15);
 /// Entities whose statistics are asked for together.
 const TOGETHER: usize = 4;
 
@@ -73,15 +75,20 @@ pub struct Progress {
     pub totals: Totals,
 }
 
+impl Progress {
+    fn waiting(words: &str) -> Self {
+        Self { phase: words.to_owned(), done: 0.0, totals: Totals::default() }
+    }
+}
+
 /// Why it ended before its end. What was done stays done.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    #[error(transparent)]
-    Recorder(#[from] RecorderError),
-    #[error("Home Assistant's recorder is off: there is no history to import")]
-    NoRecorder,
-    #[error("{0}: try again when it is done")]
-    Trouble(&'static str),
+    #[error("{source}{}", advice(source))]
+    Recorder {
+        #[from]
+        source: RecorderError,
+    },
     #[error("Home Assistant's answer cannot be read: {0}")]
     Unreadable(#[from] serde_json::Error),
     #[error("{name}: {source}")]
@@ -92,6 +99,14 @@ pub enum ImportError {
     Cursor(#[from] std::io::Error),
     #[error("stopped before the end")]
     Stopped,
+}
+
+fn advice(err: &RecorderError) -> &'static str {
+    match err {
+        RecorderError::Off => ": there is no history to import",
+        RecorderError::Migrating | RecorderError::NotCommitted { .. } => ": try again when it is done",
+        _ => "",
+    }
 }
 
 /// What was done, and whether it went on where an earlier run had stopped.
@@ -153,32 +168,22 @@ impl<'a> Import<'a> {
                 Err(source) => return Err(ImportError::Open { name, source }),
             }
         }
-        let mut recorder = connect(plan.home).await?;
-        match recorder.info().await {
-            Ok(info) => info.trouble().map_or(Ok(()), |trouble| Err(ImportError::Trouble(trouble)))?,
-            Err(err) if err.is_unknown_command() => return Err(ImportError::NoRecorder),
-            Err(err) => return Err(RecorderError::from(err).into()),
-        }
-        let present = recorder.present().await.map_err(RecorderError::from)?;
-        let registries = Arc::new(present.registries);
-        let states = present.states.iter().filter_map(|state| parse_state(state.state.get(), plan.now).ok());
-        let present: HashMap<EntityId, StateChange> = states.map(|state| (state.entity.clone(), state)).collect();
+        let mut recorder = Recorder::connect_patiently(plan.home).await.map_err(RecorderError::from)?;
+        let seen = recorder.present().await.map_err(RecorderError::from)?;
+        let present = seen.by_entity(plan.now);
+        let registries = Arc::new(seen.registries);
+        let now = recorder.commit(COMMIT, |words| progress(Progress::waiting(words))).await?;
         let shaper = Shaper::new(plan.rules, plan.places.clone(), Arc::clone(&registries), plan.now);
         // Whoever is gone, or has another name now, may still have a past.
-        let known = known::names(plan.data_dir).await;
-        let all = present.keys().chain(registries.entities.keys()).chain(&known);
-        let mut scope: Vec<EntityId> = all.cloned().collect();
-        scope.retain(|entity| entity.is_valid() && shaper.wants(entity));
-        scope.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
-        scope.dedup();
+        let known = entity_list::names(plan.data_dir).await;
+        let scope = scope(&present, &registries, known, |entity| shaper.wants(entity));
         let earlier = if plan.dry_run || plan.restart { None } else { Cursor::load(plan.data_dir, &plan.wish) };
         let resumed = earlier.is_some();
         let cursor = match earlier {
             Some(cursor) => cursor,
             None => {
-                // Home Assistant's clock may be ahead of ours.
-                let newest = present.values().map(|state| Timestamp::from_micros(state.last_updated.as_micros() + 1));
-                let now = newest.max().map_or(plan.now, |newest| newest.max(plan.now));
+                // Home Assistant's clock may be another than ours.
+                let now = Timestamp::from_micros(now.as_micros() + 1);
                 let until = plan.wish.until.map_or(now, Timestamp::from_micros);
                 let from = match plan.wish.from {
                     Some(from) => Timestamp::from_micros(from),
@@ -211,38 +216,23 @@ impl<'a> Import<'a> {
     async fn raw(&mut self) -> Result<(), ImportError> {
         let mut shaper = self.shaper(self.plan.rules);
         let (from, until) = (Timestamp::from_micros(self.cursor.reached), Timestamp::from_micros(self.cursor.until));
-        let mut windows = Windows::new(&self.scope, from, until);
-        let mut cut_off = 0;
-        while let Some(window) = windows.next_window().cloned() {
+        let mut walk = Walk::new(&self.scope, from, until);
+        loop {
             self.go_on()?;
-            let asked = Instant::now();
-            match self.recorder.rows(&window).await {
-                Ok(rows) => {
-                    cut_off = 0;
-                    windows.answered(rows.bytes);
-                    self.take(rows, &mut shaper).await?;
+            match walk.next(&mut self.recorder).await? {
+                Step::Rows(rows) => self.take(rows, &mut shaper).await?,
+                Step::Lost(..) => self.cursor.totals.unreadable += 1,
+                Step::Reached(reached) => {
+                    let mut points = Points::default();
+                    shaper.release(reached, &mut |fate, _| points.take(&fate));
+                    self.push(points).await?;
+                    self.flush().await?;
+                    self.cursor.reached = reached.as_micros();
+                    self.note().await?;
+                    self.tell("raw history", from, reached, until);
                 }
-                Err(err @ (AskError::TooLarge | AskError::Closed | AskError::Timeout | AskError::Unreadable(_))) => {
-                    cut_off += 1;
-                    self.recorder = self.connect_again().await?;
-                    if err == AskError::TooLarge || cut_off > 2 {
-                        self.cursor.totals.unreadable += u64::from(windows.too_large().is_some());
-                    }
-                    continue;
-                }
-                Err(err) => return Err(RecorderError::from(err).into()),
+                Step::End => break,
             }
-            let reached = windows.reached();
-            if reached.as_micros() > self.cursor.reached {
-                let mut points = Points::default();
-                shaper.release(reached, &mut |fate, _| points.take(&fate));
-                self.push(points).await?;
-                self.flush().await?;
-                self.cursor.reached = reached.as_micros();
-                self.note().await?;
-                self.tell("raw history", from, reached, until);
-            }
-            pause(asked).await;
         }
         let mut points = Points::default();
         shaper.finish(&mut |fate, _| points.take(&fate));
@@ -338,11 +328,8 @@ impl<'a> Import<'a> {
             let question = statistics::question(entities, start, stop, pinned);
             let answer = match self.recorder.ask(question).await {
                 Ok(answer) => answer,
-                Err(err @ (AskError::TooLarge | AskError::Closed | AskError::Timeout | AskError::Unreadable(_))) => {
-                    if !spans.failed() {
-                        return Err(RecorderError::from(err).into());
-                    }
-                    self.recorder = self.connect_again().await?;
+                Err(err) if err.is_lost_on_the_way() && spans.failed() => {
+                    self.recorder.connect_again().await.map_err(RecorderError::from)?;
                     continue;
                 }
                 Err(err) => return Err(RecorderError::from(err).into()),
@@ -362,7 +349,7 @@ impl<'a> Import<'a> {
             }
             from = end;
             spans.answered();
-            pause(asked).await;
+            sleep(rest(asked.elapsed())).await;
         }
         Ok(())
     }
@@ -429,10 +416,5 @@ impl<'a> Import<'a> {
 
     fn go_on(&self) -> Result<(), ImportError> {
         if self.stop.is_cancelled() { Err(ImportError::Stopped) } else { Ok(()) }
-    }
-
-    async fn connect_again(&mut self) -> Result<Recorder, ImportError> {
-        self.go_on()?;
-        connect(self.plan.home).await
     }
 }

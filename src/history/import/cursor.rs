@@ -1,12 +1,13 @@
 //! How far an import is: a small file, replaced as a whole each time that every target has some more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::time::Timestamp;
+use crate::runtime::file::replace;
 
 pub const FILE: &str = "import.json";
 const VERSION: u32 = 1;
@@ -97,13 +98,7 @@ impl Cursor {
     /// # Errors
     /// The disk does not take it: what is there stays.
     pub fn store(&self, data_dir: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(data_dir)?;
-        let path: PathBuf = data_dir.join(FILE);
-        let next = path.with_extension("json.next");
-        let mut file = std::fs::File::create(&next)?;
-        file.write_all(&serde_json::to_vec(self).expect("texts and numbers can always be written"))?;
-        file.sync_all()?;
-        std::fs::rename(&next, &path)
+        replace(&data_dir.join(FILE), &serde_json::to_vec(self).expect("texts and numbers can always be written"))
     }
 
     /// The beginning of the oldest hour that raw rows of the entity are in; hours before it are the statistics' own.

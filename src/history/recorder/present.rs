@@ -1,6 +1,7 @@
-//! A short visit that asks for the states of this moment, and what the registries say of their entities.
+//! The states of this moment, what the registries say of their entities, and whom to ask the recorder about.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -8,13 +9,15 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::ProbeError;
-use super::protocol::Registry;
-use super::registry::Gathered;
-use super::session::Ended;
-use super::visit::{AskError, Visit};
 use crate::config::settings::HomeAssistant;
+use crate::ingest::hass::ProbeError;
+use crate::ingest::hass::protocol::{Registry, parse_state};
+use crate::ingest::hass::registry::Gathered;
+use crate::ingest::hass::visit::{AskError, Visit};
+use crate::model::entity::EntityId;
+use crate::model::event::StateChange;
 use crate::model::registries::Registries;
+use crate::model::time::Timestamp;
 
 /// What Home Assistant knows at this moment.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ pub struct Present {
 #[derive(Debug, Clone)]
 pub struct State {
     pub entity_id: String,
-    /// As [`super::protocol::parse_state`] reads it.
+    /// As [`parse_state`] reads it.
     pub state: Box<RawValue>,
 }
 
@@ -45,8 +48,32 @@ impl PresentError {
     /// Whether another token is needed.
     #[must_use]
     pub fn is_wrong_token(&self) -> bool {
-        matches!(self, Self::Visit(ProbeError::Session(Ended::WrongToken(_))))
+        matches!(self, Self::Visit(err) if err.is_wrong_token())
     }
+}
+
+impl Present {
+    /// The states by entity, without those that cannot be read. `now`: for those that have no time.
+    #[must_use]
+    pub fn by_entity(&self, now: Timestamp) -> HashMap<EntityId, StateChange> {
+        let states = self.states.iter().filter_map(|state| parse_state(state.state.get(), now).ok());
+        states.map(|state| (state.entity.clone(), state)).collect()
+    }
+}
+
+/// Whom to ask about: everybody who is there, is registered or was known, and is wanted. In the order of their names.
+#[must_use]
+pub fn scope(
+    states: &HashMap<EntityId, StateChange>,
+    registries: &Registries,
+    known: impl IntoIterator<Item = EntityId>,
+    wants: impl Fn(&EntityId) -> bool,
+) -> Vec<EntityId> {
+    let all = states.keys().chain(registries.entities.keys()).cloned().chain(known);
+    let mut scope: Vec<EntityId> = all.filter(|entity| entity.is_valid() && wants(entity)).collect();
+    scope.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    scope.dedup();
+    scope
 }
 
 pub async fn look(settings: &HomeAssistant, within: Duration) -> Result<Present, PresentError> {

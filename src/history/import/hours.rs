@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::ingest::recorder::statistics::Hour;
+use crate::history::recorder::statistics::Hour;
 use crate::model::event::StateChange;
 use crate::model::point::{FieldValue, Point};
 use crate::model::time::Timestamp;
@@ -75,7 +75,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{point, without_pace};
-    use crate::ingest::recorder::statistics::Hour;
+    use crate::history::recorder::statistics::Hour;
     use crate::line::encode::encode;
     use crate::model::entity::EntityId;
     use crate::model::event::StateChange;

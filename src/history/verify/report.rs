@@ -25,6 +25,8 @@ pub struct Report {
     pub until: String,
     pub home_assistant: String,
     pub targets: Vec<TargetReport>,
+    /// Those that could not be compared, or not to the end.
+    pub not_verified: Vec<NotVerified>,
     pub cannot_be_verified: Vec<Unverifiable>,
     /// What else a reader should know.
     pub notes: Vec<String>,
@@ -42,6 +44,13 @@ pub struct TargetReport {
     /// Points without a number, which this database does not keep.
     pub not_kept: u64,
     pub entities: Vec<EntityReport>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NotVerified {
+    pub target: String,
+    /// In words that say what to do.
+    pub why: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

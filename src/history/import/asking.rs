@@ -1,14 +1,7 @@
-//! How Home Assistant is asked by an import: patiently, and never for more than it can answer.
+//! What an import asks besides rows: how far back they go, and for how long a time statistics can be asked for at once.
 
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep};
-
-use super::{HOUR_MICROS, ImportError};
-use crate::config::settings::HomeAssistant;
-use crate::ingest::hass::ProbeError;
-use crate::ingest::recorder::windows::Window;
-use crate::ingest::recorder::{Recorder, RecorderError};
+use super::HOUR_MICROS;
+use crate::history::recorder::{Recorder, RecorderError};
 use crate::model::entity::EntityId;
 use crate::model::time::Timestamp;
 
@@ -16,9 +9,6 @@ use crate::model::time::Timestamp;
 pub(super) const OLDEST_MICROS: i64 = 1_356_998_400 * 1_000_000;
 /// For how long a time statistics are asked: about 1 MiB.
 pub(super) const SPAN_MICROS: i64 = 120 * 24 * HOUR_MICROS;
-/// How often Home Assistant is called again, and after which pause.
-const ATTEMPTS: u32 = 30;
-const PAUSE: Duration = Duration::from_secs(10);
 /// So often the same question may break the connection before it is made smaller.
 const TRIES: u32 = 3;
 
@@ -54,52 +44,22 @@ impl Spans {
     }
 }
 
-/// Home Assistant may be starting: that takes minutes, and is no reason to give up.
-pub(super) async fn connect(home: &HomeAssistant) -> Result<Recorder, ImportError> {
-    let mut attempts = 0;
-    loop {
-        let failure = match Recorder::connect(home).await {
-            Ok(recorder) => return Ok(recorder),
-            Err(failure) => failure,
-        };
-        attempts += 1;
-        if attempts == ATTEMPTS || !matches!(failure, ProbeError::Connect(_) | ProbeError::Timeout | ProbeError::Closed)
-        {
-            return Err(RecorderError::from(failure).into());
-        }
-        sleep(PAUSE).await;
-    }
-}
-
 /// The hour in which the recorder's raw history begins. It halves the time between 2013 and `until`, again and again.
 pub(super) async fn oldest(
     recorder: &mut Recorder,
     scope: &[EntityId],
     until: Timestamp,
-) -> Result<Timestamp, ImportError> {
+) -> Result<Timestamp, RecorderError> {
     let (mut nothing, mut something) = (OLDEST_MICROS, until.as_micros());
     while something - nothing > HOUR_MICROS {
         let middle = Timestamp::from_micros(nothing + (something - nothing) / 2);
-        let mut reaches = false;
-        for entities in scope.chunks(200) {
-            let window = Window { entities: entities.into(), from: middle, until: middle };
-            reaches = recorder.reaches_back(&window).await.map_err(RecorderError::from)?;
-            if reaches {
-                break;
-            }
-        }
-        if reaches {
+        if recorder.reaches_back(scope, middle).await? {
             something = middle.as_micros();
         } else {
             nothing = middle.as_micros();
         }
     }
     Ok(Timestamp::from_micros(nothing))
-}
-
-/// What happens now goes first: Home Assistant has as long a rest as it had work.
-pub(super) async fn pause(asked: Instant) {
-    sleep(asked.elapsed().clamp(Duration::from_millis(10), Duration::from_secs(2))).await;
 }
 
 #[cfg(test)]

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::entity::EntityId;
 use crate::model::registries::Registries;
+use crate::runtime::file::replace_in_background;
 
 const NAME: &str = "entities.json";
 /// Some integrations make an entity for everything that passes by.
 const MOST: usize = 50_000;
 
-pub(super) struct Known {
+pub(super) struct EntityList {
     path: PathBuf,
     file: File,
     is_written: bool,
@@ -39,7 +40,7 @@ pub(super) struct Rename {
     pub(super) now: EntityId,
 }
 
-impl Known {
+impl EntityList {
     /// What the file says, or nobody if it says nothing that can be used.
     pub(super) async fn load(data_dir: &Path) -> Self {
         let path = data_dir.join(NAME);
@@ -93,9 +94,7 @@ impl Known {
             return Ok(());
         }
         let text = serde_json::to_vec(&self.file).expect("names are text");
-        let next = self.path.with_extension("json.next");
-        tokio::fs::write(&next, text).await?;
-        tokio::fs::rename(&next, &self.path).await?;
+        replace_in_background(self.path.clone(), text).await?;
         self.is_written = true;
         Ok(())
     }
@@ -103,14 +102,14 @@ impl Known {
 
 /// Everybody who was known to the service whose data this is.
 pub async fn names(data_dir: &Path) -> Vec<EntityId> {
-    Known::load(data_dir).await.all().collect()
+    EntityList::load(data_dir).await.all().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
 
-    use super::{Known, NAME, Rename};
+    use super::{EntityList, NAME, Rename};
     use crate::model::entity::EntityId;
     use crate::model::registries::{Registered, Registries};
 
@@ -118,17 +117,17 @@ mod tests {
     async fn who_was_known_is_known_in_the_next_run() {
         let folder = TempDir::new().unwrap();
         let entity = EntityId::parse("sensor.a").unwrap();
-        let mut known = Known::load(folder.path()).await;
+        let mut known = EntityList::load(folder.path()).await;
         assert!(!known.take_earlier_run());
         known.add([&entity]);
         known.store().await.unwrap();
-        let mut next = Known::load(folder.path()).await;
+        let mut next = EntityList::load(folder.path()).await;
         assert_eq!(next.all().collect::<Vec<_>>(), [entity]);
         assert!(next.take_earlier_run() && !next.take_earlier_run(), "it is said once");
         std::fs::write(folder.path().join(NAME), "{").unwrap();
-        assert_eq!(Known::load(folder.path()).await.all().count(), 0);
+        assert_eq!(EntityList::load(folder.path()).await.all().count(), 0);
         std::fs::write(folder.path().join(NAME), r#"{"entities":["sensor.b"]}"#).unwrap();
-        assert_eq!(Known::load(folder.path()).await.all().count(), 1, "as the first version wrote it");
+        assert_eq!(EntityList::load(folder.path()).await.all().count(), 1, "as the first version wrote it");
     }
 
     #[tokio::test]
@@ -138,11 +137,11 @@ mod tests {
             let registered = Registered { id: Some("4711".into()), ..Registered::default() };
             Registries { entities: [(EntityId::parse(name).unwrap(), registered)].into() }
         };
-        let mut known = Known::load(folder.path()).await;
+        let mut known = EntityList::load(folder.path()).await;
         assert_eq!(known.register(&called("sensor.a")), []);
         assert_eq!(known.register(&called("sensor.a")), []);
         known.store().await.unwrap();
-        let mut known = Known::load(folder.path()).await;
+        let mut known = EntityList::load(folder.path()).await;
         let [before, now] = ["sensor.a", "sensor.b"].map(|name| EntityId::parse(name).unwrap());
         assert_eq!(known.register(&called("sensor.b")), [Rename { before, now }]);
         assert_eq!(known.register(&called("sensor.b")), []);

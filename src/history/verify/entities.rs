@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::ingest::recorder::left_out::put_back;
-use crate::ingest::recorder::rows::Row;
+use crate::history::recorder::missing_attributes::put_back;
+use crate::history::recorder::rows::Row;
 use crate::model::entity::EntityId;
 use crate::model::event::StateChange;
 use crate::model::time::Timestamp;
@@ -113,19 +113,12 @@ impl Roster {
     }
 
     /// Why nothing is known about an entity. `from` and `until`: the period; `settled`: what is younger may not be
-    /// recorded yet. `has_points`: the database has points that Home Assistant does not know.
+    /// X
     #[must_use]
-    pub fn doubt(
-        &self,
-        place: usize,
-        from: Timestamp,
-        until: Timestamp,
-        settled: Timestamp,
-        has_points: bool,
-    ) -> Option<&'static str> {
+    pub fn doubt(&self, place: usize, from: Timestamp, until: Timestamp, has_points: bool) -> Option<&'static str> {
         let watched = &self.entities[place];
         let changed = watched.present.as_ref().map(|present| present.last_updated);
-        let lacks = changed.is_some_and(|at| (from..until.min(settled)).contains(&at)) && !watched.has_present_row;
+        let lacks = changed.is_some_and(|at| (from..until).contains(&at)) && !watched.has_present_row;
         match (lacks, watched.rows) {
             (true, 0) => Some("Home Assistant does not record it"),
             (true, _) => Some("Home Assistant does not record all of it"),
@@ -152,7 +145,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::Roster;
-    use crate::ingest::recorder::rows::Row;
+    use crate::history::recorder::rows::Row;
     use crate::model::entity::EntityId;
     use crate::model::event::StateChange;
     use crate::model::time::Timestamp;
@@ -203,11 +196,11 @@ mod tests {
 
     #[test]
     fn what_is_not_recorded_is_found_by_the_present() {
-        let doubt = |roster: &Roster, has_points| roster.doubt(0, at(10), at(20), at(18), has_points);
+        let doubt = |roster: &Roster, has_points| roster.doubt(0, at(10), at(20), has_points);
         assert_eq!(doubt(&roster(Some(15)), false), Some("Home Assistant does not record it"));
         assert_eq!(doubt(&roster(Some(5)), false), None);
         assert_eq!(doubt(&roster(Some(5)), true), Some("Home Assistant has no history of it in this time"));
-        assert_eq!(doubt(&roster(Some(19)), false), None, "it may still be on its way");
+        assert_eq!(doubt(&roster(Some(20)), false), None, "it is of a later time");
         assert_eq!(doubt(&roster(None), false), Some("Home Assistant does not know it"));
         let mut partly = roster(Some(15));
         partly.take(0, row("1", 12, 12));

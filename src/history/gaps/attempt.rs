@@ -1,28 +1,28 @@
 //! One attempt to close a gap: one question after the other, on a connection of its own; what happens now goes first.
 //!
-//! The gap is closed when the recorder has written everything and a second look at its end was taken. What the recorder
-//! does not have is told by name and bounds. An attempt that fails leaves behind what it has done.
+//! First the recorder commits what it has: from then on history has everything until that moment, and what it lacks it never
+//! had. That is told by name and bounds. The gap is closed when its rows are in the books. An attempt that fails leaves
+//! behind what it has done.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
-use super::closing::{Parts, Pauses, Wishes};
+use super::entity_list::EntityList;
 use super::gap::{Evidence, Gap};
-use super::known::Known;
-use super::left_out::put_back;
+use super::gap_closer::{Parts, Pauses, Wishes};
 use super::restored::Restored;
-use super::rows::Rows;
-use super::windows::{Window, Windows};
-use super::{Info, Recorder, RecorderError};
+use crate::history::recorder::missing_attributes::put_back;
+use crate::history::recorder::present::scope;
+use crate::history::recorder::rows::Rows;
+use crate::history::recorder::walk::{Step, Walk};
+use crate::history::recorder::windows::Window;
+use crate::history::recorder::{Recorder, RecorderError};
 use crate::ingest::hass::Presence;
-use crate::ingest::hass::protocol::parse_state;
-use crate::ingest::hass::visit::AskError;
 use crate::model::entity::EntityId;
 use crate::model::event::{Acknowledgement, Past, StateChange};
 use crate::model::registries::Registries;
@@ -32,20 +32,18 @@ use crate::status::history::{NotClosed, Renamed};
 
 /// Rows that are handed over at once.
 const PIECE: usize = 500;
-/// Entities of which it is asked together how far back the recorder reaches.
-const TOGETHER: usize = 500;
-/// So often the same question may break the connection before it is made smaller.
-const TRIES: u32 = 3;
-/// The recorder may still have to write what happened within the last minute.
-const FRESH_MICROS: i64 = 60 * 1_000_000;
 
 /// One attempt to close a gap.
 pub(super) struct Attempt<'a> {
     /// Of the gap on the board.
     pub(super) number: u64,
     pub(super) parts: &'a Parts,
-    pub(super) known: &'a mut Known,
+    /// By the rules of this moment.
+    pub(super) wishes: Wishes,
+    pub(super) known: &'a mut EntityList,
     pub(super) session: &'a Presence,
+    /// Until when everything was known before.
+    pub(super) watermark: Timestamp,
     pub(super) is_torn: bool,
     pub(super) pauses: Pauses,
     pub(super) done: &'a mut Done,
@@ -73,8 +71,6 @@ impl Done {
 pub(super) enum Open {
     #[error(transparent)]
     Recorder(#[from] RecorderError),
-    #[error("{0}")]
-    Trouble(&'static str),
     /// Nobody takes what is fetched.
     #[error("the pipeline has ended")]
     NoPipeline,
@@ -87,42 +83,56 @@ struct Now {
 }
 
 impl Attempt<'_> {
-    pub(super) async fn close(mut self, gap: &mut Gap) -> Result<(), Open> {
+    pub(super) async fn close(mut self) -> Result<(), Open> {
         let began = Instant::now();
         let mut recorder = Recorder::connect(&self.parts.home).await.map_err(RecorderError::from)?;
         self.until_running(&mut recorder).await?;
-        // What waits may be older than what is looked at a second time: a backup takes longer than that.
-        self.until_written(&mut recorder).await?;
+        // What is in these states is committed below, unless the recorder is told to leave it out.
         let now = self.now(&mut recorder).await?;
-        if self.is_torn {
-            gap.until = now.states.values().map(|state| state.last_updated).max().unwrap_or(gap.until);
-        }
-        let session = &self.session.id;
+        let gap = self.until_committed(&mut recorder).await?;
         if !std::mem::replace(&mut self.done.was_begun, true) {
-            let seconds = gap.until.as_micros().saturating_sub(gap.from.as_micros()) / 1_000_000;
-            info!(session, "closing a gap of {seconds} s from Home Assistant's history");
+            self.say_what_is_missing(gap);
         }
-        self.go_on_or_begin(*gap, &now);
-        let reaches_back = self.reaches_back(&mut recorder, *gap).await?;
+        self.go_on_or_begin(gap, &now);
+        let reaches_back = self.reaches_back(&mut recorder, gap).await?;
         self.parts.board.history.phase("fetching");
-        self.walk(&mut recorder, *gap, &now, true).await?;
-        sleep(self.pauses.second_pass.saturating_sub(began.elapsed())).await;
-        self.until_written(&mut recorder).await?;
-        self.parts.board.history.phase("fetching what was written last");
-        self.walk(&mut recorder, gap.end(), &now, false).await?;
+        let from = self.done.reached.map_or(gap.from, |reached| reached.max(gap.from));
+        let whole = Walk::new(&self.done.entities, from, gap.past_end());
+        self.walk(&mut recorder, whole, &now, Some(gap.until)).await?;
+        let in_hand = self.done.evidence.in_hand(gap);
+        if !in_hand.is_empty() {
+            let _ = self.until_committed(&mut recorder).await?;
+            self.parts.board.history.phase("fetching what was committed last");
+            let end = Walk::new(&in_hand, gap.last_minute(), gap.past_end());
+            self.walk(&mut recorder, end, &now, None).await?;
+        }
         recorder.end().await;
-        let lacking = self.name_what_is_missing(*gap, &now, reaches_back);
+        let lacking = self.name_what_is_missing(gap, &now, reaches_back);
         self.name_the_renamed(&now.registries);
+        self.hand_over_the_end(gap, lacking, began).await
+    }
+
+    fn say_what_is_missing(&self, gap: Gap) {
+        let session = &self.session.id;
+        match self.session.away {
+            Some(away) if !self.is_torn => {
+                info!(session, "closing a gap: away from Home Assistant for {:.0} s", away.as_secs_f64())
+            }
+            _ => info!(session, "closing a gap: what happened since {} may be missing", gap.known_until()),
+        }
+    }
+
+    /// The pipeline takes events first: until it comes to this, rows are in no target's books, and the gap is open.
+    async fn hand_over_the_end(&self, gap: Gap, lacking: usize, began: Instant) -> Result<(), Open> {
         self.parts.board.history.phase("handing over what was fetched");
-        // The pipeline takes events first: until it comes to this, rows are in no target's books, and the gap is open.
         let (closed, is_closed) = oneshot::channel();
         let (board, number) = (Arc::clone(&self.parts.board), self.number);
         let done = Acknowledgement::new(move || {
             // The closer waits no longer when the session is over, or at the stop.
             let _ = closed.send(board.history.closed(number));
         });
-        let closed = Past::Closed { session: self.session.number, from: gap.from, until: self.session.newest, done };
-        self.parts.past.send(closed).await.map_err(|_| Open::NoPipeline)?;
+        let end = Past::Closed { session: self.session.number, from: gap.from, until: gap.until, done };
+        self.parts.past.send(end).await.map_err(|_| Open::NoPipeline)?;
         let closed = is_closed.await.map_err(|_| Open::NoPipeline)?;
         let rows = closed.map_or(0, |gap| gap.rows);
         let took = began.elapsed().as_secs_f64();
@@ -133,10 +143,20 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Until history has everything from before this moment. Returns the gap, which ends here.
+    async fn until_committed(&self, recorder: &mut Recorder) -> Result<Gap, Open> {
+        let board = &self.parts.board.history;
+        let now = recorder.commit(self.pauses.commit, |words| board.phase(words)).await?;
+        let away = self.session.away.map(|away| away + self.session.since.elapsed());
+        let gap = Gap::between(self.watermark, now, away.filter(|_| !self.is_torn));
+        board.until(self.number, gap.until);
+        Ok(gap)
+    }
+
     /// What earlier attempts fetched counts if it is of the same entities. It does not if records of the session itself were
     /// lost: more may have been since.
     fn go_on_or_begin(&mut self, gap: Gap, now: &Now) {
-        let entities = self.scope(now);
+        let entities = scope(&now.states, &now.registries, self.known.all(), &self.wishes.wants);
         if !self.is_torn && self.done.reached.is_some() && self.done.entities == entities {
             return;
         }
@@ -146,25 +166,9 @@ impl Attempt<'_> {
         self.done.entities = entities;
     }
 
-    fn wishes(&self) -> Wishes {
-        (self.parts.wishes)()
-    }
-
-    /// All entities that are wanted and that anybody knows of.
-    fn scope(&self, now: &Now) -> Vec<EntityId> {
-        let wishes = self.wishes();
-        let all = now.states.keys().chain(now.registries.entities.keys()).cloned().chain(self.known.all());
-        let mut wanted: Vec<EntityId> = all.filter(|entity| (wishes.wants)(entity)).collect();
-        wanted.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
-        wanted.dedup();
-        wanted
-    }
-
     async fn now(&self, recorder: &mut Recorder) -> Result<Now, Open> {
         let present = recorder.present().await.map_err(RecorderError::from)?;
-        let states = present.states.iter().filter_map(|state| parse_state(state.state.get(), clock::now()).ok());
-        let states = states.map(|state| (state.entity.clone(), state)).collect();
-        Ok(Now { states, registries: present.registries })
+        Ok(Now { states: present.by_entity(clock::now()), registries: present.registries })
     }
 
     /// While Home Assistant starts, its entities come one after the other, and the recorder is not all there.
@@ -180,99 +184,57 @@ impl Attempt<'_> {
         }
     }
 
-    /// Until the recorder has written what it was told. In a backup of Home Assistant it writes nothing for minutes.
-    async fn until_written(&self, recorder: &mut Recorder) -> Result<(), Open> {
-        loop {
-            let info = self.info(recorder).await?;
-            if info.backlog < 5 {
-                return Ok(());
-            }
-            let words = format!("waiting until the recorder has written {} changes", info.backlog);
-            self.parts.board.history.phase(&words);
-            sleep(self.pauses.look).await;
-        }
-    }
-
-    async fn info(&self, recorder: &mut Recorder) -> Result<Info, Open> {
-        match recorder.info().await {
-            Ok(info) => info.trouble().map_or(Ok(info.clone()), |trouble| Err(Open::Trouble(trouble))),
-            Err(err) if err.is_unknown_command() => Err(Open::Trouble("Home Assistant's recorder is off")),
-            Err(err) => Err(RecorderError::from(err).into()),
-        }
-    }
-
     /// Whether the recorder still has what was before the gap, of anybody who was known.
     async fn reaches_back(&self, recorder: &mut Recorder, gap: Gap) -> Result<bool, Open> {
-        let wishes = self.wishes();
-        let known: Vec<EntityId> =
-            self.known.all().filter(|entity| entity.is_valid() && (wishes.wants)(entity)).collect();
-        for entities in known.chunks(TOGETHER) {
-            let window = Window { entities: entities.into(), from: gap.known_until(), until: gap.past_end() };
-            if recorder.reaches_back(&window).await.map_err(RecorderError::from)? {
-                return Ok(true);
-            }
-        }
-        Ok(known.is_empty())
+        let known = self.known.all().filter(|entity| entity.is_valid() && (self.wishes.wants)(entity));
+        let known: Vec<EntityId> = known.collect();
+        let reaches_back = recorder.reaches_back(&known, gap.known_until()).await.map_err(RecorderError::from)?;
+        Ok(known.is_empty() || reaches_back)
     }
 
-    async fn walk(&mut self, recorder: &mut Recorder, gap: Gap, now: &Now, is_first: bool) -> Result<(), Open> {
-        let tags = self.wishes().tags;
-        let from = self.done.reached.filter(|_| is_first).map_or(gap.from, |reached| reached.max(gap.from));
-        let mut windows = Windows::new(&self.done.entities, from, gap.past_end());
-        let mut failures = 0;
-        while let Some(window) = windows.next_window() {
+    /// `whole`: it is the walk through the gap, which ends then.
+    async fn walk(
+        &mut self,
+        recorder: &mut Recorder,
+        mut walk: Walk,
+        now: &Now,
+        whole: Option<Timestamp>,
+    ) -> Result<(), Open> {
+        let history = &self.parts.board.history;
+        loop {
             self.live_first().await;
-            let asked = Instant::now();
-            let rows = match recorder.rows(window).await {
-                Ok(rows) => rows,
-                // Who cannot carry an answer breaks the connection, or what arrives is not all of it.
-                Err(err @ (AskError::TooLarge | AskError::Closed | AskError::Timeout | AskError::Unreadable(_))) => {
-                    failures += 1;
-                    *recorder = Recorder::connect(&self.parts.home).await.map_err(RecorderError::from)?;
-                    if (err == AskError::TooLarge || failures >= TRIES)
-                        && let Some(lost) = windows.too_large()
-                    {
-                        self.give_up(&lost, &err);
-                    }
-                    continue;
+            match walk.next(recorder).await? {
+                Step::Rows(rows) => {
+                    history.fetched(rows.count(), rows.unreadable, walk.reached());
+                    self.hand_over(rows, &now.states).await?;
                 }
-                Err(err) => return Err(RecorderError::from(err).into()),
-            };
-            failures = 0;
-            let took = asked.elapsed();
-            windows.answered(rows.bytes);
-            self.parts.board.history.fetched(rows.count(), rows.unreadable, windows.reached());
-            self.hand_over(rows, &now.states, &tags).await?;
-            if is_first {
-                self.done.reached = Some(windows.reached());
+                Step::Lost(window, why) => self.give_up(&window, why),
+                Step::Reached(reached) => {
+                    let Some(until) = whole else { continue };
+                    history.fetched(0, 0, reached);
+                    self.done.reached = Some(reached);
+                    let reached = Past::Reached(reached.min(until));
+                    self.parts.past.send(reached).await.map_err(|_| Open::NoPipeline)?;
+                }
+                Step::End => return Ok(()),
             }
-            if is_first && windows.reached() < Timestamp::from_micros(gap.until.as_micros() - FRESH_MICROS) {
-                let reached = Past::Reached(windows.reached());
-                self.parts.past.send(reached).await.map_err(|_| Open::NoPipeline)?;
-            }
-            sleep(took.clamp(Duration::from_millis(20), Duration::from_secs(2))).await;
         }
-        Ok(())
     }
 
     /// A second of one entity that nobody can bring here.
-    fn give_up(&self, lost: &Window, err: &AskError) {
+    fn give_up(&self, lost: &Window, why: &'static str) {
         let entity = lost.entities.first().map(|entity| entity.as_str().to_owned());
-        let why = match err {
-            AskError::Unreadable(_) => "the answer cannot be read",
-            _ => "the answer is too large",
-        };
         self.parts.board.history.fetched(0, 1, lost.from);
         self.tell(NotClosed { entity, from: lost.from, until: lost.until, why });
     }
 
     /// Returns of how many entities something is missing for certain.
     fn name_what_is_missing(&self, gap: Gap, now: &Now, reaches_back: bool) -> usize {
-        let wishes = self.wishes();
+        let wants = &self.wishes.wants;
         let evidence = &self.done.evidence;
         let mut named = HashSet::new();
         let known: Vec<EntityId> = if reaches_back { Vec::new() } else { self.known.all().collect() };
-        for entity in known.iter().filter(|entity| (wishes.wants)(entity)) {
+        for entity in known.iter().filter(|entity| wants(entity)) {
             let since = now.states.get(entity).map(|state| state.last_updated);
             if since.is_some_and(|since| since <= gap.from) {
                 // It is as it was before.
@@ -285,7 +247,7 @@ impl Attempt<'_> {
             self.tell(NotClosed { entity, from: gap.from, until, why: "history begins later, or was purged" });
         }
         for (entity, since) in evidence.missing() {
-            if (wishes.wants)(entity) && named.insert(entity) {
+            if wants(entity) && named.insert(entity) {
                 let entity = Some(entity.as_str().to_owned());
                 self.tell(NotClosed { entity, from: gap.from, until: since, why: "not recorded" });
             }
@@ -308,12 +270,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn hand_over(
-        &mut self,
-        rows: Rows,
-        present: &HashMap<EntityId, StateChange>,
-        tags: &[String],
-    ) -> Result<(), Open> {
+    async fn hand_over(&mut self, rows: Rows, present: &HashMap<EntityId, StateChange>) -> Result<(), Open> {
         for (entity, rows) in rows.entities {
             let attributes = present.get(&entity).map(|state| &*state.attributes);
             let mut piece = Vec::with_capacity(rows.len().min(PIECE));
@@ -322,7 +279,7 @@ impl Attempt<'_> {
                 if self.done.restored.is_one(&entity, &row) {
                     continue;
                 }
-                row.attributes = put_back(&row.attributes, attributes, tags);
+                row.attributes = put_back(&row.attributes, attributes, &self.wishes.tags);
                 piece.push(row.into_change(&entity));
                 if piece.len() == PIECE {
                     self.send(std::mem::take(&mut piece)).await?;

@@ -20,13 +20,13 @@ pub struct Asked {
 }
 
 #[derive(Debug, Default)]
-pub struct Step {
+pub struct Expectations {
     /// Ascending in each series, once sorted.
     pub series: HashMap<Series, Vec<Expected>>,
     lines: Vec<u8>,
 }
 
-impl Step {
+impl Expectations {
     /// What cannot be a line is not expected. Returns the series.
     pub fn expect(&mut self, entity: usize, point: &Point, is_optional: bool, asked: &mut Asked) -> Option<Series> {
         let start = self.lines.len();
@@ -90,7 +90,7 @@ impl Step {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asked, Step};
+    use super::{Asked, Expectations};
     use crate::model::point::{FieldValue, Point};
     use crate::model::time::Timestamp;
 
@@ -101,7 +101,7 @@ mod tests {
             point.push_field(&[*key], *value);
         }
         point.set_time(Timestamp::from_micros(3));
-        let (mut step, mut asked) = (Step::default(), Asked::default());
+        let (mut step, mut asked) = (Expectations::default(), Asked::default());
         let series = step.expect(4, &point, false, &mut asked).unwrap();
         assert_eq!(step.series[&series][0].has_number, number.is_some());
         assert_eq!(asked.any.into_iter().collect::<Vec<_>>(), [("m".to_owned(), any.to_owned())]);

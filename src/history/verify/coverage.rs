@@ -131,8 +131,8 @@ fn sum<'a>(days: impl Iterator<Item = &'a Day>) -> Day {
 #[cfg(test)]
 mod tests {
     use super::Coverage;
+    use crate::history::verify::report::{Counts, EntityReport, HourReport, Report, TargetReport};
     use crate::model::time::Timestamp;
-    use crate::verify::report::{Counts, EntityReport, HourReport, Report, TargetReport};
 
     fn report(hours: &[(&str, u64, u64)]) -> Report {
         let hours = hours.iter().map(|(hour, known, missing)| HourReport {
@@ -154,6 +154,7 @@ mod tests {
                 not_kept: 0,
                 entities: vec![entity],
             }],
+            not_verified: Vec::new(),
             cannot_be_verified: vec![],
             notes: vec![],
         }
