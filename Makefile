@@ -19,13 +19,13 @@ deps: ## Install what building needs, where it is missing: a C and a C++ compile
 	as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
 	$$as_root apt-get update -qq && $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y libc6-dev $$missing
 
-peers: ## Fetch the real Home Assistant, InfluxDB, VictoriaMetrics, Prometheus and mosquitto for the tests into target/peers
+peers: ## Fetch the real Home Assistant (2025.4 and 2026.11), InfluxDB, VictoriaMetrics, Prometheus and mosquitto for the tests into target/peers
 	@tests/peers/install.sh
 
 demo: deps ## Run everything with a simulated home: nothing to set up
 	cargo run --release -- demo
 
-test: deps peers ## Run all tests, those with the real peers too (the first time about 5 minutes)
+test: deps peers ## Run all tests, those with the real peers too (the first time about 6 minutes)
 	cargo test --workspace
 	@$(MAKE) --no-print-directory faults
 	@echo "test: all passed; what a missing peer kept from running is in the lines above that start with SKIPPED"
