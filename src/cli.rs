@@ -24,7 +24,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 verify found that something is missing, 69 something needed cannot be reached or does not \
                           take what it is given, 70 a fault of this program, \
-                          78 something is wrong with the options.";
+                          78 something is wrong with the options, 130 interrupted.";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Subcommand)]
 pub enum Command {
@@ -146,7 +146,7 @@ pub struct Verify {
     #[arg(long, value_name = "T", value_parser = moment)]
     pub from: Option<Timestamp>,
 
-    /// End before this [default: a minute ago]
+    /// End before this [default: now]
     #[arg(long, value_name = "T", value_parser = moment)]
     pub to: Option<Timestamp>,
 

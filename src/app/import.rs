@@ -1,7 +1,9 @@
 //! `import`: what the recorder has of the past, into the databases.
 
+use std::pin::pin;
 use std::time::Instant;
 
+use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::lock::Lock;
@@ -13,6 +15,7 @@ use crate::history::import::cursor::Wish;
 use crate::history::import::{self, ImportError, Plan, Progress, Summary};
 use crate::model::time::Timestamp;
 use crate::runtime::clock;
+use crate::runtime::signal::StopSignals;
 
 /// Beside that of the service, which may run at the same time.
 pub(super) const LOCK: &str = "import";
@@ -69,13 +72,32 @@ pub(super) async fn run(settings: &Settings, wishes: &Import) -> anyhow::Result<
         now,
     };
     let began = Instant::now();
-    let never = CancellationToken::new();
-    let mut hear = |progress: Progress| voice.progress_of(began, &bar(&progress, began));
-    let told = import::run(plan, &mut hear, &never).await;
+    let stop = CancellationToken::new();
+    let mut signals = StopSignals::listen().context("cannot listen for signals")?;
+    let mut reached = 0.0;
+    let mut hear = |progress: Progress| {
+        reached = progress.done;
+        voice.progress_of(began, &bar(&progress, began));
+    };
+    let told = {
+        let mut import = pin!(import::run(plan, &mut hear, &stop));
+        tokio::select! {
+            told = &mut import => told,
+            _ = signals.next() => {
+                stop.cancel();
+                import.await
+            }
+        }
+    };
     match told {
         Ok(summary) => {
             tell(&summary, wishes.dry_run, began, &mut voice);
-            Ok(Exit::Done)
+            Ok(if summary.failed.is_empty() { Exit::Done } else { Exit::Unavailable })
+        }
+        Err(ImportError::Stopped) => {
+            let go_on = if wishes.dry_run { "" } else { " Run the same command to resume." };
+            voice.say(&format!("Interrupted at {:.0} %.{go_on}", reached * 100.0));
+            Ok(Exit::Interrupted)
         }
         Err(err) => {
             voice.say(&err.to_string());
@@ -125,6 +147,12 @@ fn tell(summary: &Summary, is_dry_run: bool, began: Instant, voice: &mut Voice) 
         totals.expired,
         began.elapsed().as_secs_f64()
     ));
+    for (target, words) in &summary.failed {
+        voice.say(&format!("{target}: not all of it was written: {words}; the same command goes on there"));
+    }
+    for note in &summary.notes {
+        voice.say(&format!("note: {note}"));
+    }
     if totals.external > 0 {
         voice.say(&format!("{} statistics belong to no entity and are left out", totals.external));
     }

@@ -10,10 +10,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::first_import::FirstImport;
 use super::lock::Lock;
 use super::{coverage, import, places};
 use crate::config::settings::{NamedTarget, Settings};
-use crate::history::import::cursor::{Cursor, Wish};
+use crate::history::import::cursor::Wish;
 use crate::history::verify;
 use crate::ingest::hass::visit::Visit;
 use crate::model::time::Timestamp;
@@ -40,6 +41,13 @@ struct State {
     stop: CancellationToken,
 }
 
+impl State {
+    fn begin(kind: &'static str) -> Self {
+        let job = Job { kind, running: true, phase: "beginning".to_owned(), ..Job::default() };
+        Self { job, began: Some(Instant::now()), stop: CancellationToken::new() }
+    }
+}
+
 /// An order that makes sense.
 pub(super) enum Task {
     Import { wish: Wish, dry_run: bool },
@@ -53,20 +61,12 @@ impl Desk {
         (Arc::new(Self { settings: settings.clone(), state: Mutex::default(), orders }), taken)
     }
 
-    /// If somebody wishes so: the whole past, once. What an earlier run began is gone on with.
-    pub(super) fn import_at_first_start(&self, board: &Board) {
-        if !self.settings.history.import_on_first_start {
-            return;
-        }
-        let all = || Order::Import { from: None, to: None, raw: true, statistics: true, value: true, dry_run: false };
-        let Ok((_, Task::Import { wish, .. })) = self.read(all()) else { return };
-        let data_dir = &self.settings.place.data_dir;
-        let is_first = board.targets.iter().all(|target| target.backlog.watermark.get().is_none());
-        let was_begun = data_dir.join(crate::history::import::cursor::FILE).exists();
-        if Cursor::load(data_dir, &wish).is_some() || (is_first && !was_begun) {
-            // Nothing else can be running yet.
-            let _ = self.order(all());
-        }
+    /// Everything that there is, if there is anybody to ask and anywhere to write to. Nothing else is running.
+    fn begin_first_import(&self) -> Option<Task> {
+        let all = Order::Import { from: None, to: None, raw: true, statistics: true, value: true, dry_run: false };
+        let (kind, task) = self.read(all).ok()?;
+        *self.lock() = State::begin(kind);
+        Some(task)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -118,7 +118,33 @@ impl Desk {
         state.job = job;
     }
 
-    async fn do_it(&self, task: Task, rules: &Arc<Rules>, stop: &CancellationToken) -> anyhow::Result<Value> {
+    /// Shows what was done. Returns why not all of it was.
+    fn end(&self, done: anyhow::Result<(Value, Option<String>)>) -> Option<String> {
+        let mut state = self.lock();
+        let kind = state.job.kind;
+        state.job.running = false;
+        state.job.seconds = state.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+        state.job.seconds_left = None;
+        let failure = match done {
+            Ok((result, failure)) => {
+                info!("{kind}: done: {result}");
+                state.job.done = 1.0;
+                state.job.result = Some(result);
+                failure
+            }
+            Err(err) => Some(format!("{err:#}")),
+        };
+        state.job.error.clone_from(&failure);
+        failure
+    }
+
+    /// Returns what was done, and why not all of it was.
+    async fn do_it(
+        &self,
+        task: Task,
+        rules: &Arc<Rules>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<(Value, Option<String>)> {
         let settings = &self.settings;
         let data_dir = &settings.place.data_dir;
         let home = settings.home_assistant.as_ref().ok_or_else(|| anyhow::anyhow!("no Home Assistant to ask"))?;
@@ -145,7 +171,15 @@ impl Desk {
                     self.progress(&told.phase, told.done, totals.rows + totals.hours, totals.points);
                 };
                 let summary = crate::history::import::run(plan, &mut hear, stop).await?;
-                Ok(json!({"resumed": summary.resumed, "totals": summary.cursor.totals}))
+                let failed: Vec<String> =
+                    summary.failed.iter().map(|(target, words)| format!("{target}: {words}")).collect();
+                let told = json!({
+                    "resumed": summary.resumed,
+                    "totals": summary.cursor.totals,
+                    "failed": failed,
+                    "notes": summary.notes,
+                });
+                Ok((told, (!failed.is_empty()).then(|| failed.join("; "))))
             }
             Task::Verify { from, until, repair } => {
                 let plan = verify::Plan {
@@ -169,12 +203,15 @@ impl Desk {
                 coverage::keep(data_dir, &report, now)?;
                 let totals =
                     report.targets.iter().map(|target| json!({"target": target.target, "total": target.total}));
-                Ok(json!({
+                let told = json!({
                     "from": report.from,
                     "until": report.until,
                     "targets": totals.collect::<Vec<_>>(),
                     "not_verified": report.not_verified,
-                }))
+                });
+                let failed = report.not_verified.iter().map(|failed| format!("{}: {}", failed.target, failed.why));
+                let failed: Vec<String> = failed.collect();
+                Ok((told, (!failed.is_empty()).then(|| failed.join("; "))))
             }
         }
     }
@@ -186,21 +223,30 @@ fn moment(name: &str, text: Option<String>) -> Result<Option<Timestamp>, String>
     crate::cli::moment(&text).map(Some).map_err(|words| format!("`{name}`: {words}"))
 }
 
-/// Does what is ordered, until `stop`.
+/// Does what is ordered, until `stop`. `first`: the import that is to be done without an order.
 pub(super) async fn work(
     desk: Arc<Desk>,
     mut orders: mpsc::Receiver<Task>,
+    mut first: Option<FirstImport>,
     rules: watch::Receiver<Arc<Rules>>,
     board: Arc<Board>,
     stop: CancellationToken,
 ) {
     let work = async {
         loop {
-            let task = tokio::select! {
+            let (task, is_first) = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 task = orders.recv() => match task {
-                    Some(task) => task,
+                    Some(task) => (task, false),
                     None => return,
+                },
+                () = due(first.as_ref()) => match desk.begin_first_import() {
+                    Some(task) => (task, true),
+                    None => {
+                        first = None;
+                        continue;
+                    }
                 },
             };
             let rules = Arc::clone(&rules.borrow());
@@ -211,25 +257,27 @@ pub(super) async fn work(
                 () = ordered_stop.cancelled() => Err(anyhow::anyhow!("stopped; the same order goes on from there")),
                 done = desk.do_it(task, &rules, &ordered_stop) => done,
             };
-            let mut state = desk.lock();
-            let kind = state.job.kind;
-            state.job.running = false;
-            state.job.seconds = state.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
-            state.job.seconds_left = None;
-            match done {
-                Ok(result) => {
-                    info!("{kind}: done: {result}");
-                    state.job.done = 1.0;
-                    state.job.result = Some(result);
+            let failure = desk.end(done);
+            if is_first {
+                match failure {
+                    None => first.take().into_iter().for_each(FirstImport::done),
+                    // Whoever stopped it wants to have it stopped, until the next start.
+                    Some(_) if ordered_stop.is_cancelled() => first = None,
+                    Some(words) => first.iter_mut().for_each(|first| first.failed(&words)),
                 }
-                Err(err) => {
-                    warn!("{kind}: {err:#}");
-                    state.job.error = Some(format!("{err:#}"));
-                }
+            } else if let Some(words) = failure {
+                warn!("{}: {words}", desk.lock().job.kind);
             }
         }
     };
     beating(|| board.beat("jobs", Instant::now()), work).await;
+}
+
+async fn due(first: Option<&FirstImport>) {
+    match first {
+        Some(first) => first.due().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Jobs for Desk {
@@ -249,8 +297,7 @@ impl Jobs for Desk {
             return Err(NotOrdered::Busy);
         }
         self.orders.try_send(task).map_err(|_| NotOrdered::Busy)?;
-        let job = Job { kind, running: true, phase: "beginning".to_owned(), ..Job::default() };
-        *state = State { job, began: Some(Instant::now()), stop: CancellationToken::new() };
+        *state = State::begin(kind);
         info!("{kind}: ordered");
         Ok(())
     }

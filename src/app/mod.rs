@@ -3,6 +3,7 @@
 mod check;
 mod coverage;
 mod demo;
+mod first_import;
 mod greeting;
 mod healthcheck;
 mod import;
@@ -50,6 +51,8 @@ enum Exit {
     Unavailable = 69,
     /// A fault of this program.
     Software = 70,
+    /// Somebody ended it before its end; the number is that of a shell for SIGINT.
+    Interrupted = 130,
     /// Something is wrong with the options. The add-on stays down: a restart would not help.
     Options = 78,
 }

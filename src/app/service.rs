@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::coverage;
+use super::first_import::FirstImport;
 use super::greeting;
 use super::jobs;
 use super::lock::Lock;
@@ -114,7 +115,7 @@ pub(super) async fn run(
     let (rules_change, rules) = watch::channel(Arc::clone(&loaded.rules));
     let preview = Arc::new(Panel::new(&settings, rules.clone(), Arc::clone(&board)));
     let (jobs, orders) = jobs::Desk::new(&settings);
-    jobs.import_at_first_start(&board);
+    let first_import = FirstImport::open(&settings, &board);
     let web = serve(
         doors,
         web::State {
@@ -152,7 +153,7 @@ pub(super) async fn run(
     });
 
     let mut working = Group::new("jobs");
-    working.spawn("jobs", |stop| jobs::work(jobs, orders, rules.clone(), Arc::clone(&board), stop));
+    working.spawn("jobs", |stop| jobs::work(jobs, orders, first_import, rules.clone(), Arc::clone(&board), stop));
     let mut inputs = listen(settings, &rules, (&events, history), spool.safe_marks(), &board);
     // The sender stays here too, so that whoever listens is not told of its end.
     inputs.spawn("rules", |stop| rules::watch(loaded, rules_change.clone(), Arc::clone(&board), stop));

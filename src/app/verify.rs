@@ -9,7 +9,7 @@ use super::voice::Voice;
 use super::{Exit, coverage, places, rules};
 use crate::cli::Verify;
 use crate::config::settings::{NamedTarget, Settings};
-use crate::history::verify::report::{Counts, EntityReport, Report, TargetReport};
+use crate::history::verify::report::{Counts, EntityReport, Report, TargetReport, Unknown};
 use crate::history::verify::{self, Plan, Progress, VerifyError};
 use crate::runtime::clock;
 
@@ -69,7 +69,7 @@ pub(super) async fn run(settings: &Settings, wishes: &Verify) -> anyhow::Result<
     }
     Ok(if !report.not_verified.is_empty() {
         Exit::Unavailable
-    } else if report.is_incomplete() {
+    } else if report.is_incomplete() || !report.unknown.is_empty() {
         Exit::Incomplete
     } else {
         Exit::Done
@@ -126,6 +126,11 @@ fn tell(report: &Report, all: bool, voice: &mut Voice) {
         if doubtful.len() > shown {
             voice.say(&format!("  and {} more: see them with --all", doubtful.len() - shown));
         }
+    }
+    for Unknown { entity, nearest } in &report.unknown {
+        let instead =
+            if nearest.is_empty() { String::new() } else { format!(": did you mean {}?", nearest.join(" or ")) };
+        voice.say(&format!("Home Assistant has no entity {entity}, and no history of it{instead}"));
     }
     for target in &report.not_verified {
         voice.say(&format!("\n{}: not verified: {}", target.target, target.why));

@@ -18,6 +18,7 @@ mod chaos;
 mod converter;
 mod import;
 mod ingestor;
+mod late;
 mod ledger;
 mod lines;
 mod metrics;

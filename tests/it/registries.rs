@@ -58,7 +58,8 @@ impl Owner {
         self.socket.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    async fn hear(&mut self) -> Value {
+    /// The next message.
+    pub async fn hear(&mut self) -> Value {
         loop {
             if let Message::Text(text) = self.socket.next().await.unwrap().unwrap() {
                 return serde_json::from_str(&text).unwrap();

@@ -393,3 +393,43 @@ fn whoever_is_gone_is_imported_under_the_name_it_had() {
     let (points, _) = story.world.database.points();
     assert!(entities(&points).contains("sensor.known"), "its past is not forgotten");
 }
+
+#[test]
+fn an_import_of_a_time_before_history_begins_says_when_it_begins() {
+    let story = Story { world: World::new(), place: Place::new() };
+    let (from, to) = (days_ago(9), days_ago(8));
+    let told = import(&story, &["--from", &from, "--to", &to, "--no-statistics"], 0);
+    assert!(told.contains("note: Home Assistant's raw history begins at 20"), "{told}");
+    assert!(told.contains(": 0 rows of 0 entities"), "{told}");
+}
+
+#[test]
+fn an_import_of_another_period_does_not_make_a_long_one_forget_where_it_was() {
+    let story = Story { world: World::new(), place: Place::new() };
+    story.world.home.storm(50);
+    let (long, short) = (days_ago(1), days_ago(0));
+    let refused_late = || story.faults([Fault::No, Fault::No, Fault::No, Fault::Refused]);
+    refused_late();
+    import(&story, &["--from", &long, "--no-statistics"], 69);
+    let before = story.asked();
+    story.world.home.storm(1);
+    import(&story, &["--from", &short, "--no-statistics"], 0);
+    let _ = story.asked();
+    let told = import(&story, &["--from", &long, "--no-statistics"], 0);
+    assert!(told.contains("it went on where it had stopped"), "{told}");
+    let after = story.asked();
+    assert!(after[0].0 > before[0].0 + 60.0, "{before:?} {after:?}");
+}
+
+#[test]
+fn a_damaged_note_of_imports_is_named_and_the_import_begins_anew() {
+    let story = Story { world: World::new(), place: Place::new() };
+    story.world.home.storm(50);
+    for (text, words) in [("{", "import.json is damaged"), (r#"{"version":9}"#, "is of another version")] {
+        fs::create_dir_all(story.place.data()).unwrap();
+        fs::write(story.place.data().join("import.json"), text).unwrap();
+        let told = import(&story, &["--no-statistics"], 0);
+        assert!(told.contains(words) && told.contains("this one begins anew"), "{told}");
+        assert!(story.world.database.has(&story.world.present()), "{told}");
+    }
+}

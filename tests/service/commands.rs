@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use ha_ingestor::config::secret::Secret;
 use ha_ingestor::model::value::Value as Attribute;
@@ -222,4 +223,52 @@ fn a_folder_of_files_is_a_database_like_another() {
     let lines = archived(&archive);
     assert_eq!(lines.len() as u64, all);
     assert_eq!(lines.iter().map(|line| key(line)).collect::<std::collections::BTreeSet<_>>(), world.expected());
+}
+
+#[test]
+fn an_entity_that_nobody_knows_is_no_entity_of_which_nothing_is_missing() {
+    let world = World::new();
+    let folder = TempDir::new().unwrap();
+    let options = options_file(&folder, &world.options().to_string());
+    let data = folder.path().join("data");
+    let data = data.to_str().unwrap();
+    let known = world.present().into_iter().next().expect("somebody lives there").0;
+    let wrong = format!("{known}x");
+    let ended = output(&["verify", "--entity", &wrong, "--options", &options, "--data-dir", data]);
+    let told = printed(&ended);
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    let expected = format!("Home Assistant has no entity {wrong}, and no history of it: did you mean {known}");
+    assert!(told.contains(&expected), "{told}");
+}
+
+#[test]
+fn an_import_that_is_interrupted_says_how_far_it_is_and_goes_on() {
+    let world = World::new();
+    world.home.storm(50);
+    let folder = TempDir::new().unwrap();
+    let mut options = world.options();
+    options["delivery"]["batch_points"] = json!(50);
+    options["delivery"]["request_timeout_seconds"] = json!(30);
+    let options = options_file(&folder, &options.to_string());
+    let data = folder.path().join("data");
+    let arguments = ["import", "--no-statistics", "--options", &options, "--data-dir", data.to_str().unwrap()];
+    world.database.is(Mood::Late(Duration::from_millis(100)));
+    let mut command = program();
+    let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Until it has noted how far it is.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !data.join("import.json").exists() {
+        assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "it notes how far it is");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    let told = printed(&ended);
+    assert_eq!(ended.status.code(), Some(130), "{told}");
+    assert!(told.contains("Interrupted at ") && told.contains(" %. Run the same command to resume."), "{told}");
+    world.database.is(Mood::Well);
+    let ended = output(&arguments);
+    assert!(printed(&ended).contains("it went on where it had stopped"), "{}", printed(&ended));
+    assert!(world.database.has(&world.present()), "{}", printed(&ended));
 }

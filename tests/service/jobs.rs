@@ -1,5 +1,7 @@
 //! What administrators order from the running service.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::service::{Place, Service};
@@ -78,4 +80,41 @@ fn the_first_start_imports_everything_once_if_somebody_wishes_so() {
     service.wait_until_ready();
     assert_eq!(service.get("/api/job").json()["kind"], "", "it is done");
     service.stop();
+}
+
+#[test]
+fn the_first_import_is_tried_until_it_is_done_at_later_starts_too() {
+    let (world, place) = (World::new(), Place::new());
+    let mut options = world.options();
+    options["history"]["import_on_first_start"] = json!(true);
+    world.home.home_mut(|home| home.unload_recorder(true));
+    let words = "the import at the first start: Home Assistant's recorder is off: there is no history to import";
+    for _ in 0..2 {
+        let mut service = Service::start_at(&place, place.command(Some(&options), &[]));
+        service.wait_for_log(words);
+        service.wait_until("the present is stored", |_| world.database.has(&world.present()));
+        service.stop();
+    }
+    let mut service = Service::start_at(&place, place.command(Some(&options), &[]));
+    service.wait_for_log(words);
+    world.home.home_mut(|home| home.unload_recorder(false));
+    service.wait_for_log("the import at the first start is done");
+    assert!(world.database.points().0.len() > 1_000, "{}", service.log());
+    assert_eq!(service.get("/api/job").json()["error"], Value::Null);
+    service.stop();
+
+    for damaged in [false, true] {
+        if damaged {
+            fs::write(place.data().join("first-import.json"), "{").unwrap();
+        }
+        let mut service = Service::start_at(&place, place.command(Some(&options), &[]));
+        service.wait_until_ready();
+        if damaged {
+            service.wait_for_log("first-import.json is damaged");
+            service.wait_for_log("the import at the first start is done");
+        } else {
+            assert_eq!(service.get("/api/job").json()["kind"], "", "it is done");
+        }
+        service.stop();
+    }
 }

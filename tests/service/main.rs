@@ -21,6 +21,7 @@ mod process;
 mod bad_history;
 mod commands;
 mod database;
+mod dead_mirror;
 mod gaps;
 mod home;
 mod jobs;

@@ -55,10 +55,8 @@ impl VictoriaMetrics {
 
     /// Every series that the selector finds. A series that is new is found after a moment.
     pub(crate) fn export(&self, selector: &str) -> Vec<(Labels, Vec<Sample>)> {
-        let get = |path: &str| http::get(self.address, path, &[]).expect("VictoriaMetrics answers");
-        // What was written in the last seconds is in no file that a search looks into.
-        get("/internal/force_flush");
-        let answer = get(&format!("/api/v1/export?{}", http::form(&[("match[]", selector)])));
+        self.flush();
+        let answer = self.get(&format!("/api/v1/export?{}", http::form(&[("match[]", selector)])));
         assert_eq!(answer.status, 200, "{answer:?}");
         let series = answer.body.lines().map(|line| {
             let exported = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -66,5 +64,25 @@ impl VictoriaMetrics {
             (metric, timestamps.into_iter().zip(values).collect())
         });
         series.collect()
+    }
+
+    /// Until all that it took is where a search looks. What was written in the last seconds is not; and while it is brought
+    /// there by VictoriaMetrics itself, it is neither there nor among what waits, and flushing does not wait for it.
+    fn flush(&self) {
+        wait_until("what VictoriaMetrics took can be found", Duration::from_secs(30), || {
+            self.get("/internal/force_flush");
+            let metrics = self.get("/metrics").body;
+            let sum = |name: &str| -> f64 {
+                let lines = metrics.lines().filter_map(|line| line.strip_prefix(name));
+                lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+            };
+            let taken = sum("vm_rows_added_to_storage_total") - sum("vm_rows_ignored_total");
+            let found = sum("vm_rows{type=\"storage/");
+            (sum("vm_pending_rows{type=\"storage\"}") == 0.0 && found >= taken).then_some(())
+        });
+    }
+
+    fn get(&self, path: &str) -> http::Response {
+        http::get(self.address, path, &[]).expect("VictoriaMetrics answers")
     }
 }

@@ -15,7 +15,7 @@ use self::told::Told;
 use super::{Exit, rules};
 use crate::cli::{Preview, StateSource};
 use crate::config::settings::Settings;
-use crate::history::recorder::present::{self, State};
+use crate::history::recorder::present::{self, State, nearest};
 use crate::model::entity::EntityId;
 use crate::model::registries::Registries;
 use crate::rules::Rules;
@@ -132,40 +132,4 @@ fn find<'a>(present: &'a [State], entity: &EntityId) -> Result<&'a str, String> 
         [] => format!("Home Assistant has no entity {}", entity.as_str()),
         names => format!("Home Assistant has no entity {}: did you mean {}?", entity.as_str(), names.join(" or ")),
     })
-}
-
-/// At most three, the nearest first.
-fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    const ALIKE: f64 = 0.75;
-    // The comparison takes time in proportion to both lengths.
-    const LONG: usize = 100;
-    if wanted.len() > LONG {
-        return Vec::new();
-    }
-    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(wanted, name);
-    let alike = names.filter(|name| name.len() <= LONG).map(|name| (likeness(name), name));
-    let mut alike: Vec<(f64, &str)> = alike.filter(|(likeness, _)| *likeness >= ALIKE).collect();
-    alike.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(other.1)));
-    alike.into_iter().take(3).map(|(_, name)| name).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::nearest;
-
-    #[test]
-    fn a_slip_is_answered_with_the_names_that_look_like_it() {
-        let names = ["sensor.kitchen_temperature", "sensor.kitchen_humidity", "light.kitchen", "sensor.kitchen", "a.b"];
-        for (wanted, expected) in [
-            ("sensor.kitchen_temprature", &["sensor.kitchen_temperature"][..]),
-            ("sensor.kitchn", &["sensor.kitchen"]),
-            ("switch.attic", &[]),
-        ] {
-            assert_eq!(nearest(wanted, names.into_iter()), expected, "{wanted}");
-        }
-        let many: Vec<String> = (0..9).map(|number| format!("sensor.oven_{number}")).collect();
-        let found = nearest("sensor.oven_x", many.iter().map(String::as_str));
-        assert_eq!(found, ["sensor.oven_0", "sensor.oven_1", "sensor.oven_2"]);
-        assert!(nearest(&"s".repeat(101), names.into_iter()).is_empty());
-    }
 }

@@ -11,6 +11,7 @@ use crate::cli::Replay;
 use crate::config::settings::{Delivery, Settings, Target};
 use crate::deliver::carrier::{Carried, Carrier};
 use crate::influx::archived::{Piece, Reader};
+use crate::influx::in_options_of;
 use crate::model::fate::Rejection;
 use crate::model::record::{Batch, Record};
 use crate::model::time::Timestamp;
@@ -181,7 +182,7 @@ impl<'a> FileReplay<'a> {
         if self.damaged_bytes > 0 {
             told.push(format!("  {} bytes of the file are damaged", self.damaged_bytes));
         }
-        if let Some(words) = &self.gave_up {
+        if let Some(words) = self.gave_up.as_ref().map(|words| in_options_of(target, words)) {
             told.push(format!("  the rest was not sent: {words}"));
         }
         told.join("\n")

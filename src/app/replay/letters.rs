@@ -11,6 +11,7 @@ use crate::config::settings::{Delivery, Settings, Target};
 use crate::dead_letters::letter::DeadLetter;
 use crate::dead_letters::{FOLDER, LIMIT_BYTES, Store};
 use crate::deliver::carrier::{Carried, Carrier};
+use crate::influx::in_options_of;
 use crate::model::record::{Batch, Record};
 use crate::model::time::Timestamp;
 
@@ -66,7 +67,7 @@ pub(super) async fn run(
             voice.say(&line);
         }
         if let Some(words) = sent.gave_up {
-            voice.say(&format!("  {left} not sent: {words}"));
+            voice.say(&format!("  {left} not sent: {}", in_options_of(name, &words)));
         }
         left_over |= left + refused > 0;
     }

@@ -30,6 +30,10 @@ use crate::model::time::Timestamp;
 use crate::runtime::clock;
 use crate::status::history::{NotClosed, Renamed};
 
+/// Points that wait for the target that is ahead of the others: with so many nothing more is fetched,
+const LARGE_BACKLOG: u64 = 20_000;
+/// and with so many neither, if the disk is nearly full.
+const SMALL_BACKLOG: u64 = 1_000;
 /// Rows that are handed over at once.
 const PIECE: usize = 500;
 
@@ -188,7 +192,7 @@ impl Attempt<'_> {
     async fn reaches_back(&self, recorder: &mut Recorder, gap: Gap) -> Result<bool, Open> {
         let known = self.known.all().filter(|entity| entity.is_valid() && (self.wishes.wants)(entity));
         let known: Vec<EntityId> = known.collect();
-        let reaches_back = recorder.reaches_back(&known, gap.known_until()).await.map_err(RecorderError::from)?;
+        let reaches_back = recorder.reaches_back(&known, gap.known_until()).await?;
         Ok(known.is_empty() || reaches_back)
     }
 
@@ -302,10 +306,11 @@ impl Attempt<'_> {
         loop {
             let board = &self.parts.board;
             let spool = board.spool.snapshot();
+            // One that is away holds up no other: what it has no room for is lost to it either way.
             let held = board.targets.iter().map(|target| target.books.held.get()).min().unwrap_or(0);
-            let words = if spool.disk_bytes > spool.limit_bytes / 4 * 3 {
+            let words = if held > SMALL_BACKLOG && spool.disk_bytes > spool.limit_bytes / 4 * 3 {
                 "waiting for a target: the disk space for points is three quarters full"
-            } else if held > 20_000 {
+            } else if held > LARGE_BACKLOG {
                 "waiting for a target to take what waits"
             } else if board.hass.waiting_bytes.get() > 1 << 20 {
                 "waiting: what happens now goes first"

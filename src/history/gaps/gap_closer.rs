@@ -24,6 +24,7 @@ use crate::model::time::Timestamp;
 use crate::runtime::alive::beating;
 use crate::status::board::Board;
 use crate::status::snapshot::LinkState;
+use crate::status::target::TargetBoard;
 
 /// The name under which the task says that it is alive.
 const TASK: &str = "history";
@@ -158,10 +159,14 @@ impl Closer {
         }
     }
 
-    /// Until when every target has everything. `None`: none of them had anything yet.
+    /// Until when every target has everything. `None`: none of them had anything yet. What a target lost that is away does not
+    /// count: it is told once more when it is there again, and holds up no other until then.
     fn watermark(&self) -> Option<Timestamp> {
-        let backlogs = self.parts.board.targets.iter().map(|target| &target.backlog);
-        backlogs.flat_map(|backlog| [backlog.watermark.get(), backlog.torn.get()]).flatten().min()
+        let of_one = |target: &Arc<TargetBoard>| {
+            let lost = target.backlog.torn.get().filter(|_| target.link.state() == LinkState::Connected);
+            [target.backlog.watermark.get(), lost]
+        };
+        self.parts.board.targets.iter().flat_map(of_one).flatten().min()
     }
 
     /// From when on records were lost that a target would take now.
@@ -169,7 +174,7 @@ impl Closer {
         if self.session.as_ref().is_none_or(|session| session.over.is_cancelled()) {
             return None;
         }
-        let takes = |target: &&Arc<crate::status::target::TargetBoard>| {
+        let takes = |target: &&Arc<TargetBoard>| {
             target.backlog.records.get() == 0 && target.link.state() == LinkState::Connected
         };
         self.parts.board.targets.iter().filter(takes).filter_map(|target| target.backlog.torn.get()).min()

@@ -1,8 +1,10 @@
-//! How far an import is: a small file, replaced as a whole each time that every target has some more.
+//! How far imports are: a small file, replaced as a whole each time that every target has some more.
+//!
+//! It has a place for each import that is not done, so that a short one does not make a long one forget where it was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,9 @@ use crate::model::time::Timestamp;
 use crate::runtime::file::replace;
 
 pub const FILE: &str = "import.json";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Of imports that somebody began and never ended the newest so many are remembered.
+const MOST: usize = 8;
 
 /// What is imported: another wish is another import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +56,6 @@ pub struct Totals {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    version: u32,
     pub wish: Wish,
     /// Of the period: microseconds.
     pub began_at: i64,
@@ -64,15 +67,31 @@ pub struct Cursor {
     pub oldest: BTreeMap<String, i64>,
     /// Entities whose statistics are done.
     pub statistics_of: BTreeSet<String>,
-    pub done: bool,
     pub totals: Totals,
+}
+
+/// The imports that are not done, the one that was worked at last at the end.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Imports {
+    version: u32,
+    imports: Vec<Cursor>,
+}
+
+/// Why nobody knows how far imports were.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("cannot read {}: {cause}", path.display())]
+    Unreadable { path: PathBuf, cause: io::Error },
+    #[error("{} is damaged ({cause})", path.display())]
+    Damaged { path: PathBuf, cause: serde_json::Error },
+    #[error("{} is of another version of this program ({version})", path.display())]
+    Foreign { path: PathBuf, version: u32 },
 }
 
 impl Cursor {
     #[must_use]
     pub fn new(wish: Wish, from: Timestamp, until: Timestamp) -> Self {
         Self {
-            version: VERSION,
             raw_done: !wish.raw,
             wish,
             began_at: from.as_micros(),
@@ -80,25 +99,8 @@ impl Cursor {
             reached: from.as_micros(),
             oldest: BTreeMap::new(),
             statistics_of: BTreeSet::new(),
-            done: false,
             totals: Totals::default(),
         }
-    }
-
-    /// What an earlier run left, if it wished for the same and was not done. It blocks.
-    #[must_use]
-    pub fn load(data_dir: &Path, wish: &Wish) -> Option<Self> {
-        let text = std::fs::read(data_dir.join(FILE)).ok()?;
-        let cursor: Self = serde_json::from_slice(&text).ok()?;
-        (cursor.version == VERSION && cursor.wish == *wish && !cursor.done).then_some(cursor)
-    }
-
-    /// It blocks, and is safe from a power cut when it returns.
-    ///
-    /// # Errors
-    /// The disk does not take it: what is there stays.
-    pub fn store(&self, data_dir: &Path) -> io::Result<()> {
-        replace(&data_dir.join(FILE), &serde_json::to_vec(self).expect("texts and numbers can always be written"))
     }
 
     /// The beginning of the oldest hour that raw rows of the entity are in; hours before it are the statistics' own.
@@ -110,36 +112,138 @@ impl Cursor {
     }
 }
 
+impl Imports {
+    /// What earlier runs left. It blocks.
+    ///
+    /// # Errors
+    /// Nobody knows how far they were: what they did is done once more, which changes nothing in a database.
+    pub fn load(data_dir: &Path) -> Result<Self, LoadError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let path = data_dir.join(FILE);
+        let text = match std::fs::read(&path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(cause) => return Err(LoadError::Unreadable { path, cause }),
+            Ok(text) => text,
+        };
+        let damaged = |cause| LoadError::Damaged { path: path.clone(), cause };
+        match serde_json::from_slice(&text).map_err(damaged)? {
+            Versioned { version: VERSION } => serde_json::from_slice(&text).map_err(damaged),
+            // It had one place, for the last import, done or not.
+            Versioned { version: 1 } => {
+                let done = serde_json::from_slice(&text).is_ok_and(|Done { done }| done);
+                let imports = if done { Vec::new() } else { vec![serde_json::from_slice(&text).map_err(damaged)?] };
+                Ok(Self { version: VERSION, imports })
+            }
+            Versioned { version } => Err(LoadError::Foreign { path, version }),
+        }
+    }
+
+    /// Where to go on with what is wished for. If only some of its targets lack it, the wish of the cursor names these.
+    #[must_use]
+    pub fn of(&self, wish: &Wish) -> Option<Cursor> {
+        let is_of = |cursor: &&Cursor| {
+            let targets = cursor.wish.targets.iter().all(|target| wish.targets.contains(target));
+            targets && Wish { targets: wish.targets.clone(), ..cursor.wish.clone() } == *wish
+        };
+        self.imports.iter().rev().find(is_of).cloned()
+    }
+
+    /// So far it is now.
+    pub fn put(&mut self, cursor: Cursor) {
+        self.remove(&cursor.wish);
+        self.imports.push(cursor);
+        let too_many = self.imports.len().saturating_sub(MOST);
+        self.imports.drain(..too_many);
+    }
+
+    /// It is done, or begins anew.
+    pub fn remove(&mut self, wish: &Wish) {
+        self.imports.retain(|cursor| cursor.wish != *wish);
+    }
+
+    /// It blocks, and is safe from a power cut when it returns.
+    ///
+    /// # Errors
+    /// The disk does not take it: what is there stays.
+    pub fn store(&self, data_dir: &Path) -> io::Result<()> {
+        let file = Self { version: VERSION, imports: self.imports.clone() };
+        replace(&data_dir.join(FILE), &serde_json::to_vec(&file).expect("texts and numbers can always be written"))
+    }
+}
+
+#[derive(Deserialize)]
+struct Done {
+    done: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
 
-    use super::{Cursor, FILE, Wish};
+    use super::{Cursor, FILE, Imports, LoadError, MOST, Wish};
     use crate::model::time::Timestamp;
 
-    fn wish() -> Wish {
-        Wish { from: None, until: Some(9), raw: true, statistics: true, value: true, targets: vec!["a".into()] }
+    fn wish(from: i64) -> Wish {
+        let targets = vec!["a".into(), "b".into()];
+        Wish { from: Some(from), until: Some(9), raw: true, statistics: true, value: true, targets }
+    }
+
+    fn cursor(wish: Wish, reached: i64) -> Cursor {
+        Cursor { reached, ..Cursor::new(wish, Timestamp::from_micros(1), Timestamp::from_micros(9)) }
     }
 
     #[test]
-    fn an_import_goes_on_where_it_was_and_another_one_begins_anew() {
+    fn each_import_goes_on_where_it_was() {
         let folder = TempDir::new().unwrap();
-        let mut cursor = Cursor::new(wish(), Timestamp::from_micros(1), Timestamp::from_micros(9));
-        cursor.reached = 5;
-        cursor.store(folder.path()).unwrap();
-        assert_eq!(Cursor::load(folder.path(), &wish()), Some(cursor.clone()));
-        assert_eq!(Cursor::load(folder.path(), &Wish { value: false, ..wish() }), None);
-        cursor.done = true;
-        cursor.store(folder.path()).unwrap();
-        assert_eq!(Cursor::load(folder.path(), &wish()), None, "there is nothing left to do");
-        std::fs::write(folder.path().join(FILE), "{").unwrap();
-        assert_eq!(Cursor::load(folder.path(), &wish()), None);
+        let mut imports = Imports::load(folder.path()).unwrap();
+        imports.put(cursor(wish(1), 5));
+        imports.put(cursor(wish(2), 6));
+        imports.put(cursor(wish(1), 7));
+        imports.store(folder.path()).unwrap();
+        let mut imports = Imports::load(folder.path()).unwrap();
+        assert_eq!([1, 2].map(|from| imports.of(&wish(from)).unwrap().reached), [7, 6]);
+        assert_eq!(imports.of(&Wish { value: false, ..wish(1) }), None);
+        imports.remove(&wish(1));
+        assert_eq!(imports.of(&wish(1)), None, "there is nothing left to do");
+        (0..20).for_each(|from| imports.put(cursor(wish(from), 5)));
+        assert_eq!((imports.imports.len(), imports.of(&wish(0))), (MOST, None));
+    }
+
+    #[test]
+    fn what_only_one_target_lacks_is_gone_on_with_for_that_one() {
+        let mut imports = Imports::default();
+        imports.put(cursor(Wish { targets: vec!["b".into()], ..wish(1) }, 5));
+        assert_eq!(imports.of(&wish(1)).unwrap().wish.targets, ["b"]);
+        assert_eq!(imports.of(&Wish { targets: vec!["a".into()], ..wish(1) }), None);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named() {
+        let folder = TempDir::new().unwrap();
+        let check = |text: &str| {
+            std::fs::write(folder.path().join(FILE), text).unwrap();
+            Imports::load(folder.path())
+        };
+        assert!(matches!(check("{"), Err(LoadError::Damaged { .. })));
+        assert!(matches!(check(r#"{"version":2}"#), Err(LoadError::Damaged { .. })));
+        let said = check(r#"{"version":9}"#).unwrap_err().to_string();
+        assert!(said.ends_with("import.json is of another version of this program (9)"), "{said}");
+        // As the first version wrote it.
+        let mut first = serde_json::to_value(cursor(wish(1), 5)).unwrap();
+        first["version"] = 1.into();
+        for (done, expected) in [(false, Some(5)), (true, None)] {
+            first["done"] = done.into();
+            assert_eq!(check(&first.to_string()).unwrap().of(&wish(1)).map(|cursor| cursor.reached), expected);
+        }
     }
 
     #[test]
     fn statistics_end_with_the_hour_before_the_oldest_row() {
         let until = Timestamp::from_micros(10 * 3_600_000_000);
-        let mut cursor = Cursor::new(wish(), Timestamp::from_micros(0), until);
+        let mut cursor = Cursor::new(wish(1), Timestamp::from_micros(0), until);
         cursor.oldest.insert("sensor.a".into(), 3_600_000_000 * 5 + 17);
         assert_eq!(cursor.statistics_until("sensor.a"), Timestamp::from_micros(3_600_000_000 * 5));
         assert_eq!(cursor.statistics_until("sensor.b"), until);

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::asking::{OLDEST_MICROS, SPAN_MICROS, Spans, oldest};
-use self::cursor::{Cursor, Totals, Wish};
+use self::cursor::{Cursor, Imports, LoadError, Totals, Wish};
 use self::points::Points;
 use crate::config::settings::{Delivery, HomeAssistant, NamedTarget};
 use crate::deliver::carrier::{Carried, Carrier};
@@ -29,7 +29,7 @@ use crate::history::recorder::rows::Rows;
 use crate::history::recorder::statistics::{self, Described};
 use crate::history::recorder::walk::{Step, Walk, rest};
 use crate::history::recorder::{Recorder, RecorderError};
-use crate::influx::OpenError;
+use crate::influx::{OpenError, in_options_of};
 use crate::model::entity::EntityId;
 use crate::model::event::StateChange;
 use crate::model::fate::Rejection;
@@ -93,8 +93,9 @@ pub enum ImportError {
     Unreadable(#[from] serde_json::Error),
     #[error("{name}: {source}")]
     Open { name: String, source: OpenError },
-    #[error("{name}: {words}")]
-    Target { name: String, words: String },
+    /// All of them gave up.
+    #[error("{}", .0.join("\n"))]
+    Targets(Vec<String>),
     #[error("cannot write down how far the import is: {0}")]
     Cursor(#[from] std::io::Error),
     #[error("stopped before the end")]
@@ -109,11 +110,16 @@ fn advice(err: &RecorderError) -> &'static str {
     }
 }
 
-/// What was done, and whether it went on where an earlier run had stopped.
+/// What was done.
 #[derive(Debug)]
 pub struct Summary {
     pub cursor: Cursor,
+    /// It went on where an earlier run had stopped.
     pub resumed: bool,
+    /// Targets that gave up, with the reason: the same import goes on with them.
+    pub failed: Vec<(String, String)>,
+    /// What else a reader should know.
+    pub notes: Vec<String>,
 }
 
 /// Imports until the end, or until `stop`.
@@ -122,50 +128,83 @@ pub async fn run(
     progress: &mut (dyn FnMut(Progress) + Send),
     stop: &CancellationToken,
 ) -> Result<Summary, ImportError> {
-    let mut import = Import::begin(&plan, progress, stop).await?;
-    let resumed = import.resumed;
-    if !import.cursor.raw_done {
-        import.raw().await?;
+    let import = async {
+        let mut import = Import::begin(&plan, progress).await?;
+        if !import.cursor.raw_done {
+            import.raw().await?;
+        }
+        if plan.wish.statistics {
+            import.statistics().await?;
+        }
+        import.end().await
+    };
+    tokio::select! {
+        outcome = import => outcome,
+        // What is under way may be waiting for somebody else: it begins again where it was noted.
+        () = stop.cancelled() => Err(ImportError::Stopped),
     }
-    if plan.wish.statistics {
-        import.statistics().await?;
-    }
-    import.cursor.done = true;
-    import.note().await?;
-    let Import { cursor, recorder, .. } = import;
-    recorder.end().await;
-    Ok(Summary { cursor, resumed })
+}
+
+async fn load(data_dir: &Path) -> Result<Imports, LoadError> {
+    let data_dir = data_dir.to_owned();
+    tokio::task::spawn_blocking(move || Imports::load(&data_dir)).await.expect("reading does not panic")
+}
+
+async fn store(imports: &Imports, data_dir: &Path) -> Result<(), ImportError> {
+    let (imports, data_dir) = (imports.clone(), data_dir.to_owned());
+    let stored = tokio::task::spawn_blocking(move || imports.store(&data_dir)).await;
+    Ok(stored.expect("writing does not panic")?)
 }
 
 struct Import<'a> {
     plan: &'a Plan<'a>,
     progress: &'a mut (dyn FnMut(Progress) + Send),
-    stop: &'a CancellationToken,
     recorder: Recorder,
     present: HashMap<EntityId, StateChange>,
     registries: Arc<Registries>,
     scope: Vec<EntityId>,
-    sides: Vec<(String, Carrier)>,
+    sides: Vec<Side<'a>>,
+    imports: Imports,
     cursor: Cursor,
     resumed: bool,
+    /// What was noted last: where a target goes on that gives up.
+    noted: Cursor,
+    /// Where those are that gave up.
+    behind: Option<Cursor>,
+    failed: Vec<(String, String)>,
+    notes: Vec<String>,
     /// What is sent next.
     batch: Batch,
     next_id: u64,
     line: Vec<u8>,
 }
 
+/// A target.
+struct Side<'a> {
+    target: &'a NamedTarget,
+    carrier: Carrier,
+}
+
 impl<'a> Import<'a> {
-    async fn begin(
-        plan: &'a Plan<'a>,
-        progress: &'a mut (dyn FnMut(Progress) + Send),
-        stop: &'a CancellationToken,
-    ) -> Result<Self, ImportError> {
+    async fn begin(plan: &'a Plan<'a>, progress: &'a mut (dyn FnMut(Progress) + Send)) -> Result<Self, ImportError> {
+        let (mut imports, mut notes) = (Imports::default(), Vec::new());
+        if !plan.dry_run {
+            match load(plan.data_dir).await {
+                Ok(loaded) => imports = loaded,
+                Err(err) => {
+                    notes.push(format!("{err}: how far earlier imports were is not known, this one begins anew"))
+                }
+            }
+        }
+        let earlier = imports.of(&plan.wish).filter(|_| !plan.restart);
+        // Some of its targets may have everything.
+        let lacking = earlier.as_ref().map_or(&plan.wish.targets, |cursor| &cursor.wish.targets);
+        let is_lacking = |target: &&&'a NamedTarget| !plan.dry_run && lacking.contains(&target.place.identity());
         let mut sides = Vec::new();
-        for target in plan.targets.iter().filter(|_| !plan.dry_run) {
-            let name = target.name.clone();
+        for target in plan.targets.iter().filter(is_lacking) {
             match Carrier::open(&target.place, plan.delivery) {
-                Ok(carrier) => sides.push((name, carrier)),
-                Err(source) => return Err(ImportError::Open { name, source }),
+                Ok(carrier) => sides.push(Side { target, carrier }),
+                Err(source) => return Err(ImportError::Open { name: target.name.clone(), source }),
             }
         }
         let mut recorder = Recorder::connect_patiently(plan.home).await.map_err(RecorderError::from)?;
@@ -177,7 +216,6 @@ impl<'a> Import<'a> {
         // Whoever is gone, or has another name now, may still have a past.
         let known = entity_list::names(plan.data_dir).await;
         let scope = scope(&present, &registries, known, |entity| shaper.wants(entity));
-        let earlier = if plan.dry_run || plan.restart { None } else { Cursor::load(plan.data_dir, &plan.wish) };
         let resumed = earlier.is_some();
         let cursor = match earlier {
             Some(cursor) => cursor,
@@ -185,8 +223,14 @@ impl<'a> Import<'a> {
                 // Home Assistant's clock may be another than ours.
                 let now = Timestamp::from_micros(now.as_micros() + 1);
                 let until = plan.wish.until.map_or(now, Timestamp::from_micros);
-                let from = match plan.wish.from {
-                    Some(from) => Timestamp::from_micros(from),
+                let from = match plan.wish.from.map(Timestamp::from_micros) {
+                    Some(from) => {
+                        if plan.wish.raw && !recorder.reaches_back(&scope, from).await? {
+                            let begins = oldest(&mut recorder, &scope, now).await?;
+                            notes.push(format!("Home Assistant's raw history begins at {begins}"));
+                        }
+                        from
+                    }
                     None => oldest(&mut recorder, &scope, until).await?,
                 };
                 Cursor::new(plan.wish.clone(), from, until)
@@ -195,14 +239,18 @@ impl<'a> Import<'a> {
         Ok(Self {
             plan,
             progress,
-            stop,
             recorder,
             present,
             registries,
             scope,
             sides,
+            imports,
+            noted: cursor.clone(),
             cursor,
             resumed,
+            behind: None,
+            failed: Vec::new(),
+            notes,
             batch: Batch::default(),
             next_id: 0,
             line: Vec::new(),
@@ -218,7 +266,6 @@ impl<'a> Import<'a> {
         let (from, until) = (Timestamp::from_micros(self.cursor.reached), Timestamp::from_micros(self.cursor.until));
         let mut walk = Walk::new(&self.scope, from, until);
         loop {
-            self.go_on()?;
             match walk.next(&mut self.recorder).await? {
                 Step::Rows(rows) => self.take(rows, &mut shaper).await?,
                 Step::Lost(..) => self.cursor.totals.unreadable += 1,
@@ -266,7 +313,7 @@ impl<'a> Import<'a> {
     async fn statistics(&mut self) -> Result<(), ImportError> {
         let mut shaper = self.shaper(&hours::without_pace(self.plan.rules));
         let listed = serde_json::json!({"type": "recorder/list_statistic_ids"});
-        let answer = self.recorder.ask(listed).await.map_err(RecorderError::from)?;
+        let answer = self.recorder.ask_surely(&listed).await?;
         let (described, external) = statistics::read_ids(answer.result())?;
         self.cursor.totals.external = external;
         let shaper_wants = |known: &Described| shaper.wants(&known.entity);
@@ -320,7 +367,6 @@ impl<'a> Import<'a> {
         let mut from = self.plan.wish.from.unwrap_or(OLDEST_MICROS);
         let mut spans = Spans::new(SPAN_MICROS);
         while from < until {
-            self.go_on()?;
             let end = (from + spans.micros()).min(until);
             let asked = Instant::now();
             let pinned = unit.map(|(class, unit)| (class.as_str(), unit.as_str()));
@@ -381,30 +427,61 @@ impl<'a> Import<'a> {
         if batch.is_empty() {
             return Ok(());
         }
-        let totals = &mut self.cursor.totals;
-        for (name, carrier) in &mut self.sides {
-            let Carried { refused, gave_up, .. } = carrier.carry(batch.clone(), &mut |_| ()).await;
+        for mut side in std::mem::take(&mut self.sides) {
+            let Carried { refused, gave_up, .. } = side.carrier.carry(batch.clone(), &mut |_| ()).await;
+            if let Some(words) = gave_up {
+                self.leave_behind(side.target, &words);
+                continue;
+            }
+            let totals = &mut self.cursor.totals;
             for refused in refused {
                 match refused.reason {
                     Rejection::Expired => totals.expired += 1,
                     Rejection::SetAside(_) => *totals.refused.entry(refused.words).or_default() += 1,
                 }
             }
-            if let Some(words) = gave_up {
-                return Err(ImportError::Target { name: name.clone(), words });
-            }
+            self.sides.push(side);
         }
-        totals.points += batch.len() as u64;
+        if self.sides.is_empty() && !self.plan.dry_run {
+            store(&self.imports, self.plan.data_dir).await?;
+            let words = self.failed.iter().map(|(name, words)| format!("{name}: {words}"));
+            return Err(ImportError::Targets(words.collect()));
+        }
+        self.cursor.totals.points += batch.len() as u64;
         Ok(())
     }
 
+    /// The others go on. The same import, ordered once more, goes on for this one where the first was that gave up.
+    fn leave_behind(&mut self, target: &NamedTarget, words: &str) {
+        let (name, identity) = (&target.name, target.place.identity());
+        self.failed.push((name.clone(), in_options_of(name, words)));
+        self.imports.remove(&self.cursor.wish);
+        self.cursor.wish.targets.retain(|other| *other != identity);
+        let nobody = || Wish { targets: Vec::new(), ..self.noted.wish.clone() };
+        let behind = self.behind.get_or_insert_with(|| Cursor { wish: nobody(), ..self.noted.clone() });
+        self.imports.remove(&behind.wish);
+        behind.wish.targets.push(identity);
+        self.imports.put(behind.clone());
+    }
+
     async fn note(&mut self) -> Result<(), ImportError> {
+        self.noted = self.cursor.clone();
         if self.plan.dry_run {
             return Ok(());
         }
-        let (cursor, data_dir) = (self.cursor.clone(), self.plan.data_dir.to_owned());
-        let stored = tokio::task::spawn_blocking(move || cursor.store(&data_dir)).await;
-        Ok(stored.expect("writing does not panic")?)
+        self.imports.put(self.cursor.clone());
+        store(&self.imports, self.plan.data_dir).await
+    }
+
+    /// It is done for all targets that are left.
+    async fn end(mut self) -> Result<Summary, ImportError> {
+        if !self.plan.dry_run {
+            self.imports.remove(&self.cursor.wish);
+            store(&self.imports, self.plan.data_dir).await?;
+        }
+        let Self { cursor, recorder, resumed, failed, notes, .. } = self;
+        recorder.end().await;
+        Ok(Summary { cursor, resumed, failed, notes })
     }
 
     fn tell(&mut self, phase: &str, from: Timestamp, reached: Timestamp, until: Timestamp) {
@@ -412,9 +489,5 @@ impl<'a> Import<'a> {
         let share = |to: Timestamp| (to.as_micros() - from.as_micros()) as f64;
         let (phase, totals) = (phase.to_owned(), self.cursor.totals.clone());
         (self.progress)(Progress { phase, done: share(reached) / share(until).max(1.0), totals });
-    }
-
-    fn go_on(&self) -> Result<(), ImportError> {
-        if self.stop.is_cancelled() { Err(ImportError::Stopped) } else { Ok(()) }
     }
 }

@@ -43,6 +43,9 @@ const MARGIN_MICROS: i64 = 1_000;
 const CALLS: u32 = 30;
 const CALL_AGAIN: Duration = Duration::from_secs(10);
 
+/// So often the same question may break the connection.
+const TRIES: u32 = 3;
+
 /// Entities of which it is asked together how far back the recorder reaches.
 const TOGETHER: usize = 500;
 
@@ -173,11 +176,11 @@ impl Recorder {
     }
 
     /// Whether the recorder knows a state of any of these entities from before `moment`.
-    pub async fn reaches_back(&mut self, entities: &[EntityId], moment: Timestamp) -> Result<bool, AskError> {
+    pub async fn reaches_back(&mut self, entities: &[EntityId], moment: Timestamp) -> Result<bool, RecorderError> {
         for entities in entities.chunks(TOGETHER) {
             let until = Timestamp::from_micros(moment.as_micros() + 1);
             let window = Window { entities: entities.into(), from: moment, until };
-            if self.ask(question(&window, Start::Briefly)).await?.result() != "{}" {
+            if self.ask_surely(&question(&window, Start::Briefly)).await?.result() != "{}" {
                 return Ok(true);
             }
         }
@@ -186,12 +189,29 @@ impl Recorder {
 
     /// What each of the window's entities was when the window began. Those of which the recorder knows nothing from before
     /// are not among them.
-    pub async fn before(&mut self, window: &Window) -> Result<Vec<(EntityId, Row)>, AskError> {
+    pub async fn before(&mut self, window: &Window) -> Result<Vec<(EntityId, Row)>, RecorderError> {
         let moment = Window { until: Timestamp::from_micros(window.from.as_micros() + 1), ..window.clone() };
-        let answer = self.ask(question(&moment, Start::InFull)).await?;
+        let answer = self.ask_surely(&question(&moment, Start::InFull)).await?;
         let rows = rows::read(answer.result(), Timestamp::from_micros(i64::MIN), window.from)
             .map_err(|err| AskError::Unreadable(err.to_string()))?;
         Ok(rows.entities.into_iter().filter_map(|(entity, mut rows)| Some((entity, rows.pop()?))).collect())
+    }
+
+    /// Asks again on a new connection if the answer is lost on the way, which a large one is every time.
+    ///
+    /// # Errors
+    /// As [`Self::ask`], and if Home Assistant is gone for minutes.
+    pub async fn ask_surely(&mut self, command: &Value) -> Result<Answer, RecorderError> {
+        let mut tries = 1;
+        loop {
+            match self.ask(command.clone()).await {
+                Err(err) if err.is_lost_on_the_way() && tries < TRIES => {
+                    tries += 1;
+                    self.connect_again().await?;
+                }
+                answer => return Ok(answer?),
+            }
+        }
     }
 
     /// Any command that has a result. `command` is an object with its `type`.

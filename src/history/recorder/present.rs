@@ -117,9 +117,25 @@ fn list(states: &str) -> Result<Vec<State>, PresentError> {
     Ok(states.into_iter().filter_map(named).collect())
 }
 
+/// Names that look like the wanted one: at most three, the nearest first.
+#[must_use]
+pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    const ALIKE: f64 = 0.75;
+    // The comparison takes time in proportion to both lengths.
+    const LONG: usize = 100;
+    if wanted.len() > LONG {
+        return Vec::new();
+    }
+    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(wanted, name);
+    let alike = names.filter(|name| name.len() <= LONG).map(|name| (likeness(name), name));
+    let mut alike: Vec<(f64, &str)> = alike.filter(|(likeness, _)| *likeness >= ALIKE).collect();
+    alike.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(other.1)));
+    alike.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::list;
+    use super::{list, nearest};
 
     #[test]
     fn what_has_no_name_costs_nothing_else() {
@@ -128,5 +144,21 @@ mod tests {
         let names: Vec<&str> = listed.iter().map(|state| &*state.entity_id).collect();
         assert_eq!(names, ["a.b", "c.d"]);
         assert_eq!(listed[0].state.get(), r#"{"entity_id":"a.b","state":"1"}"#);
+    }
+
+    #[test]
+    fn a_slip_is_answered_with_the_names_that_look_like_it() {
+        let names = ["sensor.kitchen_temperature", "sensor.kitchen_humidity", "light.kitchen", "sensor.kitchen", "a.b"];
+        for (wanted, expected) in [
+            ("sensor.kitchen_temprature", &["sensor.kitchen_temperature"][..]),
+            ("sensor.kitchn", &["sensor.kitchen"]),
+            ("switch.attic", &[]),
+        ] {
+            assert_eq!(nearest(wanted, names.into_iter()), expected, "{wanted}");
+        }
+        let many: Vec<String> = (0..9).map(|number| format!("sensor.oven_{number}")).collect();
+        let found = nearest("sensor.oven_x", many.iter().map(String::as_str));
+        assert_eq!(found, ["sensor.oven_0", "sensor.oven_1", "sensor.oven_2"]);
+        assert!(nearest(&"s".repeat(101), names.into_iter()).is_empty());
     }
 }

@@ -10,13 +10,11 @@ use tokio::time::{Instant, sleep};
 
 use super::rows::Rows;
 use super::windows::{Window, Windows};
-use super::{Recorder, RecorderError};
+use super::{Recorder, RecorderError, TRIES};
 use crate::ingest::hass::visit::AskError;
 use crate::model::entity::EntityId;
 use crate::model::time::Timestamp;
 
-/// So often the same question may break the connection before it is made smaller.
-const TRIES: u32 = 3;
 /// What happens now goes first: after each answer Home Assistant rests as long as it worked, within these bounds.
 const SHORTEST_REST: Duration = Duration::from_millis(20);
 const LONGEST_REST: Duration = Duration::from_secs(2);

@@ -156,6 +156,7 @@ mod tests {
             }],
             not_verified: Vec::new(),
             cannot_be_verified: vec![],
+            unknown: vec![],
             notes: vec![],
         }
     }

@@ -123,9 +123,14 @@ impl Roster {
             (true, 0) => Some("Home Assistant does not record it"),
             (true, _) => Some("Home Assistant does not record all of it"),
             (false, 0) if has_points => Some("Home Assistant has no history of it in this time"),
-            (false, 0) if watched.present.is_none() => Some("Home Assistant does not know it"),
             _ => None,
         }
+    }
+
+    /// Whether Home Assistant has the entity, or had it in the period.
+    #[must_use]
+    pub fn is_known(&self, place: usize) -> bool {
+        self.entities[place].present.is_some() || self.has_rows(place)
     }
 
     #[must_use]
@@ -201,7 +206,7 @@ mod tests {
         assert_eq!(doubt(&roster(Some(5)), false), None);
         assert_eq!(doubt(&roster(Some(5)), true), Some("Home Assistant has no history of it in this time"));
         assert_eq!(doubt(&roster(Some(20)), false), None, "it is of a later time");
-        assert_eq!(doubt(&roster(None), false), Some("Home Assistant does not know it"));
+        assert!(!roster(None).is_known(0) && roster(Some(5)).is_known(0));
         let mut partly = roster(Some(15));
         partly.take(0, row("1", 12, 12));
         assert_eq!(doubt(&partly, false), Some("Home Assistant does not record all of it"));

@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::entities::Roster;
 use self::expected::{Asked, Expectations};
-use self::report::{Report, TargetReport, Unverifiable};
+use self::report::{Report, TargetReport, Unknown, Unverifiable};
 use self::side::Sides;
 use crate::config::settings::{Delivery, HomeAssistant, NamedTarget};
-use crate::history::recorder::present::Present;
+use crate::history::recorder::present::{Present, nearest};
 use crate::history::recorder::rows::Row;
 use crate::history::recorder::walk::{Step, Walk};
 use crate::history::recorder::windows::Window;
@@ -136,6 +136,8 @@ enum TargetError {
 /// All that goes along with the time.
 struct Course {
     period: Period,
+    /// Of all entities that Home Assistant has now.
+    names: Vec<String>,
     roster: Roster,
     shaper: Shaper,
     expected: Expectations,
@@ -174,7 +176,7 @@ async fn verify(plan: &Plan<'_>, progress: &mut (dyn FnMut(Progress) + Send)) ->
     sides.learn_retention(plan, period).await?;
     let mut course = Course::new(plan, present, period);
     let ids = course.roster.ids();
-    course.reaches_back = recorder.reaches_back(&ids, period.from).await.map_err(RecorderError::from)?;
+    course.reaches_back = recorder.reaches_back(&ids, period.from).await?;
     if plan.skip_restored {
         learn_what_was_before(&mut recorder, &ids, period, &mut course.roster).await?;
     }
@@ -240,8 +242,13 @@ fn conclude(course: &Course, sides: Sides<'_>, version: String, notes: Vec<Strin
     let (roster, period) = (&course.roster, course.period);
     let mut cannot_be_verified = Vec::new();
     let has_extra: BTreeSet<usize> = sides.open.iter().flat_map(|side| side.tally.with_extra()).collect();
+    let mut unknown = Vec::new();
     for (place, watched) in roster.entities.iter().enumerate() {
-        if let Some(reason) = roster.doubt(place, period.from, period.until, has_extra.contains(&place)) {
+        if !roster.is_known(place) && !has_extra.contains(&place) {
+            let names = course.names.iter().map(String::as_str);
+            let nearest = nearest(watched.id.as_str(), names).into_iter().map(str::to_owned).collect();
+            unknown.push(Unknown { entity: watched.id.to_string(), nearest });
+        } else if let Some(reason) = roster.doubt(place, period.from, period.until, has_extra.contains(&place)) {
             cannot_be_verified.push(Unverifiable { entity: watched.id.to_string(), reason });
         }
     }
@@ -261,7 +268,7 @@ fn conclude(course: &Course, sides: Sides<'_>, version: String, notes: Vec<Strin
     }
     let (from, until) = (period.from.to_string(), period.until.to_string());
     let not_verified = sides.failed;
-    Report { from, until, home_assistant: version, targets, not_verified, cannot_be_verified, notes }
+    Report { from, until, home_assistant: version, targets, not_verified, cannot_be_verified, unknown, notes }
 }
 
 impl Course {
@@ -285,6 +292,7 @@ impl Course {
         let roster = Roster::new(entities, plan.rules, &treatments, plan.skip_restored);
         let mut course = Self {
             period,
+            names: present.states.into_iter().map(|state| state.entity_id).collect(),
             shaper: wanting,
             roster,
             expected: Expectations::default(),

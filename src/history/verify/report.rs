@@ -28,6 +28,8 @@ pub struct Report {
     /// Those that could not be compared, or not to the end.
     pub not_verified: Vec<NotVerified>,
     pub cannot_be_verified: Vec<Unverifiable>,
+    /// Entities that somebody named and nobody knows.
+    pub unknown: Vec<Unknown>,
     /// What else a reader should know.
     pub notes: Vec<String>,
 }
@@ -75,6 +77,13 @@ pub struct HourReport {
 pub struct Unverifiable {
     pub entity: String,
     pub reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Unknown {
+    pub entity: String,
+    /// Those that are called nearly so.
+    pub nearest: Vec<String>,
 }
 
 impl AddAssign for Counts {

@@ -5,7 +5,7 @@
 mod difference;
 mod faults;
 mod loader;
-mod proxy;
+pub mod proxy;
 mod verify;
 
 use std::collections::BTreeMap;

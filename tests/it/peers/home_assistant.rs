@@ -34,9 +34,23 @@ pub struct Setup<'a> {
     pub mqtt: Option<u16>,
     /// The recorder with its usual settings, and the history that is asked from it.
     pub recorder: bool,
+    /// So many seconds pass between two commits of the recorder.
+    pub commit_interval: Option<u32>,
+    pub version: Version,
+}
+
+/// Which of the two that `make peers` fetches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Version {
+    /// 2025.4.4, or what `HA_INGESTOR_TEST_HASS_PYTHON` has.
+    #[default]
+    Usual,
+    /// 2026.11.0.
+    Newest,
 }
 
 pub struct HomeAssistant {
+    python: PathBuf,
     process: Process,
     address: SocketAddr,
     token: String,
@@ -79,7 +93,10 @@ impl Change {
 impl HomeAssistant {
     /// Boots it and makes its owner; it is in state RUNNING.
     pub fn start(setup: Setup) -> Option<Self> {
-        let python = python()?;
+        let python = match setup.version {
+            Version::Usual => python()?,
+            Version::Newest => find("HA_INGESTOR_TEST_NEWEST_HASS_PYTHON", "home-assistant-newest/python")?,
+        };
         let turn = ONE_HOME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = TempDir::new().unwrap();
         let address = free_address();
@@ -92,7 +109,7 @@ impl HomeAssistant {
         copy_loadgen_to(&folder.path().join("custom_components/loadgen"));
 
         let process = run(&python, folder.path());
-        let mut home = Self { process, address, token: String::new(), folder, _turn: turn };
+        let mut home = Self { python, process, address, token: String::new(), folder, _turn: turn };
         home.token = home.onboard();
         home.wait_until_running();
         Some(home)
@@ -110,7 +127,7 @@ impl HomeAssistant {
 
     /// With the same folder on the same port, until it is in state RUNNING. The token stays good.
     pub fn start_again(&mut self) {
-        self.process = run(&python().expect("it was there"), self.folder.path());
+        self.process = run(&self.python, self.folder.path());
         self.wait_until_running();
     }
 
@@ -285,7 +302,8 @@ template:
 "#
     );
     if setup.recorder {
-        yaml.push_str("recorder:\nhistory:\n");
+        let commits = setup.commit_interval.map(|seconds| format!(" {{commit_interval: {seconds}}}"));
+        writeln!(yaml, "recorder:{}\nhistory:", commits.unwrap_or_default()).unwrap();
     }
     if setup.demo {
         yaml.push_str("demo:\n");
