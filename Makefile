@@ -1,7 +1,7 @@
 # What a newcomer needs. Everything stays in this checkout (target/), except what `deps` installs with apt.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps peers demo test faults chaos lint bench clean-peers
+.PHONY: help deps peers demo test faults chaos forever lint bench clean-peers
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,18 +34,26 @@ test: deps peers ## Run all tests, those with the real peers too (the first time
 faults: deps ## Kill it, fill its disk, break its database: nothing acknowledged may be lost (about 3 minutes)
 	cargo test --test faults -- --test-threads=24
 
-# All of them, also after a red one. `HA_INGESTOR_TEST_SEED=N cargo test --test it chaos:: -- --nocapture` repeats one.
-SEEDS ?= 16
-chaos: deps peers ## Break everything around it in SEEDS random orders (16, 3 minutes each): the databases must have what the recorder has
+# All of them, also after a red one; the older Home Assistant and the newest take turns.
+# `HA_INGESTOR_TEST_SEED=N cargo test --test it chaos::the -- --nocapture` repeats one (`chaos::with` with the newest).
+SEEDS ?= 20
+chaos: deps peers ## Break everything around it in SEEDS random orders (20, 3 minutes each): the databases must have what the recorder has
 	cargo test --test it --no-run
 	@red=; \
 	for order in $$(seq $(SEEDS)); do \
 		seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); \
-		echo "chaos: order $$order of $(SEEDS), seed $$seed"; \
-		HA_INGESTOR_TEST_SEED=$$seed cargo test -q --test it chaos:: -- --nocapture || red="$$red $$seed"; \
+		home=$$([ $$((order % 2)) = 1 ] && echo the || echo with); \
+		echo "chaos: order $$order of $(SEEDS), seed $$seed, chaos::$$home"; \
+		HA_INGESTOR_TEST_SEED=$$seed cargo test -q --test it chaos::$$home -- --nocapture || red="$$red $$seed"; \
 	done; \
 	[ -z "$$red" ] || { echo "chaos: red with the seeds$$red"; exit 1; }; \
 	echo "chaos: all $(SEEDS) orders passed"
+
+# `HA_INGESTOR_TEST_SEED="N" cargo test --test faults the_seeds -- --nocapture` repeats one.
+STORIES ?= 200
+forever: deps ## Break things for good in STORIES random ways (200, about 10 minutes): whatever can go on must
+	HA_INGESTOR_TEST_SEED="$$(od -An -v -N$$((4 * $(STORIES))) -tu4 /dev/urandom | tr -s ' \n' ' ')" \
+		cargo test --test faults the_seeds -- --nocapture
 
 lint: deps ## Formatting, clippy and the documentation, warnings denied
 	cargo fmt --check

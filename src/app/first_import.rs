@@ -45,10 +45,9 @@ impl FirstImport {
         // Versions before this one noted it nowhere else.
         let was_begun = data_dir.join(cursor::FILE).exists();
         match read(&path) {
-            Ok(Some(Note { done: true })) => return None,
             Ok(Some(Note { done: false })) => {}
             Ok(None) if is_first && !was_begun => note(&path, false),
-            Ok(None) => return None,
+            Ok(_) => return None,
             Err(err) => {
                 warn!("{} is damaged ({err}): the import at the first start is done once more", path.display());
                 note(&path, false);

@@ -255,7 +255,7 @@ pub(super) async fn work(
                 // What is under way may be waiting for somebody else: it begins again where it was noted.
                 () = stop.cancelled() => Err(anyhow::anyhow!("stopped with the service")),
                 () = ordered_stop.cancelled() => Err(anyhow::anyhow!("stopped; the same order goes on from there")),
-                done = desk.do_it(task, &rules, &ordered_stop) => done,
+                done = Box::pin(desk.do_it(task, &rules, &ordered_stop)) => done,
             };
             let failure = desk.end(done);
             if is_first {

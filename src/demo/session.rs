@@ -150,7 +150,9 @@ impl Session {
         home.pass(now);
         let is_past = ["history/history_during_period", "recorder/statistics_during_period"].contains(&&*kind);
         let fault = if is_past { home.trouble.next_fault() } else { Fault::No };
+        let is_about_refused = home.trouble.refuses(&arguments);
         let answer = match fault {
+            _ if is_past && is_about_refused => Err(Refusal("unknown_error", "Unknown error".to_owned())),
             Fault::Refused => Err(Refusal("unknown_error", "Unknown error".to_owned())),
             Fault::No | Fault::Torn => self.answer(id, &kind, arguments, home, now, actions),
         };
@@ -278,12 +280,7 @@ impl Session {
             }
             "history/history_during_period" => history(read(arguments)?, home, now)?,
             "history/stream" => {
-                let asked: History = read(arguments)?;
-                let (from, _) = period(&asked.start_time, None)?;
-                if from > seconds(now) {
-                    return Err(Refusal("invalid_start_time", "Invalid start_time".to_owned()));
-                }
-                self.subscriptions.push((id, Subscription::History(Some(query(asked, from, seconds(now))))));
+                self.subscriptions.push((id, stream(read(arguments)?, now)?));
                 "null".to_owned()
             }
             "recorder/info" => {
@@ -321,6 +318,14 @@ fn history(asked: History, home: &mut Home, now: Timestamp) -> Answer {
         return Err(Refusal("unknown_error", "Unknown error".to_owned()));
     }
     Ok(home.trouble.damage(recorder::history(home, &query(asked, from, to))))
+}
+
+fn stream(asked: History, now: Timestamp) -> Result<Subscription, Refusal> {
+    let (from, _) = period(&asked.start_time, None)?;
+    if from > seconds(now) {
+        return Err(Refusal("invalid_start_time", "Invalid start_time".to_owned()));
+    }
+    Ok(Subscription::History(Some(query(asked, from, seconds(now)))))
 }
 
 fn query(asked: History, from: f64, to: f64) -> Query {

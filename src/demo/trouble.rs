@@ -22,6 +22,8 @@ pub struct Trouble {
     pub faults: VecDeque<Fault>,
     /// More bytes than this break the connection before any of them arrives, as at the proxy of the Supervisor.
     pub largest_answer: Option<usize>,
+    /// It refuses every question about this entity.
+    pub refuses: Option<String>,
     /// It does not say that it has committed, as a server that only resembles Home Assistant may not.
     pub never_commits: bool,
     /// Each entity has rows that are none among its own.
@@ -31,6 +33,15 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// Whether these are the arguments of a question about an entity that it refuses to tell about.
+    pub(super) fn refuses(&self, arguments: &serde_json::Map<String, serde_json::Value>) -> bool {
+        let Some(refused) = &self.refuses else { return false };
+        let asked = arguments.get("entity_ids").and_then(serde_json::Value::as_array);
+        // The state of a moment is another question.
+        let is_of_a_moment = arguments.get("minimal_response") == Some(&true.into());
+        !is_of_a_moment && asked.is_some_and(|asked| asked.iter().any(|entity| entity == refused))
+    }
+
     pub(super) fn next_fault(&mut self) -> Fault {
         self.faults.pop_front().unwrap_or(Fault::No)
     }

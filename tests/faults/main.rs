@@ -39,6 +39,7 @@ mod clock;
 mod damage;
 mod database;
 mod disk;
+mod forever;
 mod influxd;
 mod instances;
 mod kill;

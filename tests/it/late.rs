@@ -23,12 +23,16 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 #[test]
 fn the_rows_of_a_gap_are_there_however_late_the_recorder_commits() {
-    COMMIT_INTERVALS.into_iter().for_each(|seconds| check(Version::Usual, seconds));
+    for seconds in COMMIT_INTERVALS {
+        check(Version::Usual, seconds);
+    }
 }
 
 #[test]
 fn the_rows_of_a_gap_are_there_with_the_newest_home_assistant_too() {
-    COMMIT_INTERVALS.into_iter().for_each(|seconds| check(Version::Newest, seconds));
+    for seconds in COMMIT_INTERVALS {
+        check(Version::Newest, seconds);
+    }
 }
 
 fn check(version: Version, seconds: u32) {

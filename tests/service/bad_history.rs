@@ -54,6 +54,11 @@ impl Story {
         self.world.home.home_mut(|home| home.trouble.faults = faults.into());
     }
 
+    fn refuses_everything_after(&self, questions: usize) {
+        let faults = std::iter::repeat_n(Fault::No, questions).chain(std::iter::repeat_n(Fault::Refused, 1_000));
+        self.world.home.home_mut(|home| home.trouble.faults = faults.collect());
+    }
+
     fn now(&self) -> f64 {
         let newest = self.world.expected().into_iter().map(|(_, time)| time.as_micros()).max();
         #[expect(clippy::cast_precision_loss, reason = "seconds of this century")]
@@ -139,16 +144,47 @@ fn an_answer_that_is_cut_off_in_its_middle_is_asked_for_again() {
 }
 
 #[test]
+fn one_refusal_costs_nothing_and_an_entity_that_is_always_refused_costs_only_itself() {
+    let story = Story::begin(World::new());
+    story.world.home.storm(200);
+    story.faults([Fault::No, Fault::Refused]);
+    let mut service = story.start();
+    story.closes(&mut service);
+    assert_eq!(missing(&service), [] as [Value; 0]);
+    service.stop();
+
+    let refused = story.world.present().into_iter().next_back().expect("somebody lives there").0;
+    story.world.home.home_mut(|home| home.trouble.refuses = Some(refused.clone()));
+    story.world.home.storm(300);
+    assert!(story.world.home.set(&refused, "17", Attributes::default()).is_some());
+    let mut service = story.start();
+    service.wait_until("the gap is closed", |service| service.metric("gaps_closed_total") == 1);
+    let of_others = |points: &BTreeSet<Key>| -> BTreeSet<Key> {
+        points.iter().filter(|(entity, _)| *entity != refused).cloned().collect()
+    };
+    let expected = of_others(&story.world.expected());
+    service.wait_until("the others are stored", |_| story.world.database.has(&expected));
+    let told = missing(&service);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(
+        (&told[0]["entity"], &told[0]["why"]),
+        (&refused.as_str().into(), &"Home Assistant refuses to tell".into())
+    );
+    service.stop();
+}
+
+#[test]
 fn after_an_error_the_next_attempt_begins_with_what_is_left() {
     let story = Story::begin(World::with_clock(-HOUR));
     for ago in [55, 45, 35, 25, 15, 5, 0] {
         story.world.set_clock(-60 * ago);
         story.world.home.storm(20);
     }
-    story.faults([Fault::No, Fault::No, Fault::No, Fault::Refused]);
+    story.refuses_everything_after(3);
     let mut service = story.start();
     service
         .wait_for_log("a gap stays open until it can be closed: Home Assistant refuses: Unknown error (unknown_error)");
+    story.faults([]);
     let before = story.asked();
     story.closes(&mut service);
     let after = story.asked();
@@ -356,8 +392,9 @@ fn an_import_ends_with_what_home_assistant_says_and_the_same_command_goes_on() {
     let story = Story { world: World::new(), place: Place::new() };
     story.world.home.storm(50);
     let day = days_ago(1);
-    story.faults([Fault::No, Fault::No, Fault::Refused]);
+    story.refuses_everything_after(2);
     let told = import(&story, &["--from", &day], 69);
+    story.faults([]);
     assert!(told.contains("Home Assistant refuses: Unknown error (unknown_error)"), "{told}");
     assert!(told.contains("the same command goes on from there"), "{told}");
     story.world.home.home_mut(|home| home.trouble.migrating = true);
@@ -408,9 +445,9 @@ fn an_import_of_another_period_does_not_make_a_long_one_forget_where_it_was() {
     let story = Story { world: World::new(), place: Place::new() };
     story.world.home.storm(50);
     let (long, short) = (days_ago(1), days_ago(0));
-    let refused_late = || story.faults([Fault::No, Fault::No, Fault::No, Fault::Refused]);
-    refused_late();
+    story.refuses_everything_after(3);
     import(&story, &["--from", &long, "--no-statistics"], 69);
+    story.faults([]);
     let before = story.asked();
     story.world.home.storm(1);
     import(&story, &["--from", &short, "--no-statistics"], 0);

@@ -61,12 +61,21 @@ pub(super) struct Done {
     reached: Option<Timestamp>,
     evidence: Evidence,
     restored: Restored,
+    /// Whom it is said of already that something is missing.
+    named: HashSet<EntityId>,
     was_begun: bool,
 }
 
 impl Done {
     pub(super) fn new(restored: Restored) -> Self {
-        Self { entities: Vec::new(), reached: None, evidence: Evidence::default(), restored, was_begun: false }
+        Self {
+            entities: Vec::new(),
+            reached: None,
+            evidence: Evidence::default(),
+            restored,
+            named: HashSet::new(),
+            was_begun: false,
+        }
     }
 }
 
@@ -103,7 +112,8 @@ impl Attempt<'_> {
         let from = self.done.reached.map_or(gap.from, |reached| reached.max(gap.from));
         let whole = Walk::new(&self.done.entities, from, gap.past_end());
         self.walk(&mut recorder, whole, &now, Some(gap.until)).await?;
-        let in_hand = self.done.evidence.in_hand(gap);
+        let mut in_hand = self.done.evidence.in_hand(gap);
+        in_hand.retain(|entity| !self.done.named.contains(entity));
         if !in_hand.is_empty() {
             let _ = self.until_committed(&mut recorder).await?;
             self.parts.board.history.phase("fetching what was committed last");
@@ -120,7 +130,7 @@ impl Attempt<'_> {
         let session = &self.session.id;
         match self.session.away {
             Some(away) if !self.is_torn => {
-                info!(session, "closing a gap: away from Home Assistant for {:.0} s", away.as_secs_f64())
+                info!(session, "closing a gap: away from Home Assistant for {:.0} s", away.as_secs_f64());
             }
             _ => info!(session, "closing a gap: what happened since {} may be missing", gap.known_until()),
         }
@@ -160,7 +170,7 @@ impl Attempt<'_> {
     /// What earlier attempts fetched counts if it is of the same entities. It does not if records of the session itself were
     /// lost: more may have been since.
     fn go_on_or_begin(&mut self, gap: Gap, now: &Now) {
-        let entities = scope(&now.states, &now.registries, self.known.all(), &self.wishes.wants);
+        let entities = scope(now.states.keys(), &now.registries, self.known.all(), &self.wishes.wants);
         if !self.is_torn && self.done.reached.is_some() && self.done.entities == entities {
             return;
         }
@@ -225,8 +235,9 @@ impl Attempt<'_> {
         }
     }
 
-    /// A second of one entity that nobody can bring here.
-    fn give_up(&self, lost: &Window, why: &'static str) {
+    /// Some time of one entity that nobody can bring here.
+    fn give_up(&mut self, lost: &Window, why: &'static str) {
+        self.done.named.extend(lost.entities.iter().cloned());
         let entity = lost.entities.first().map(|entity| entity.as_str().to_owned());
         self.parts.board.history.fetched(0, 1, lost.from);
         self.tell(NotClosed { entity, from: lost.from, until: lost.until, why });
@@ -236,7 +247,7 @@ impl Attempt<'_> {
     fn name_what_is_missing(&self, gap: Gap, now: &Now, reaches_back: bool) -> usize {
         let wants = &self.wishes.wants;
         let evidence = &self.done.evidence;
-        let mut named = HashSet::new();
+        let mut named = self.done.named.clone();
         let known: Vec<EntityId> = if reaches_back { Vec::new() } else { self.known.all().collect() };
         for entity in known.iter().filter(|entity| wants(entity)) {
             let since = now.states.get(entity).map(|state| state.last_updated);
@@ -245,13 +256,13 @@ impl Attempt<'_> {
                 continue;
             }
             let Some(begins) = evidence.first(entity).or(since) else { continue };
-            named.insert(entity);
+            named.insert(entity.clone());
             let until = begins.min(gap.until);
             let entity = Some(entity.as_str().to_owned());
             self.tell(NotClosed { entity, from: gap.from, until, why: "history begins later, or was purged" });
         }
         for (entity, since) in evidence.missing() {
-            if wants(entity) && named.insert(entity) {
+            if wants(entity) && named.insert(entity.clone()) {
                 let entity = Some(entity.as_str().to_owned());
                 self.tell(NotClosed { entity, from: gap.from, until: since, why: "not recorded" });
             }

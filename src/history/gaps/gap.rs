@@ -161,7 +161,11 @@ mod tests {
         evidence.saw(&a, at(120));
         evidence.saw(&a, at(130));
         evidence.saw(&b, at(120));
-        assert_eq!(evidence.in_hand(gap), [d.clone()], "what is lacking for more than a minute does not come any more");
+        assert_eq!(
+            evidence.in_hand(gap),
+            std::slice::from_ref(&d),
+            "what is lacking for more than a minute does not come any more"
+        );
         evidence.saw(&d, at(200));
         assert_eq!(evidence.missing().collect::<Vec<_>>(), [(&b, at(130))]);
         assert_eq!([&b, &c].map(|entity| evidence.first(entity)), [Some(at(120)), None]);

@@ -192,7 +192,7 @@ impl<'a> Import<'a> {
             match load(plan.data_dir).await {
                 Ok(loaded) => imports = loaded,
                 Err(err) => {
-                    notes.push(format!("{err}: how far earlier imports were is not known, this one begins anew"))
+                    notes.push(format!("{err}: how far earlier imports were is not known, this one begins anew"));
                 }
             }
         }
@@ -215,7 +215,7 @@ impl<'a> Import<'a> {
         let shaper = Shaper::new(plan.rules, plan.places.clone(), Arc::clone(&registries), plan.now);
         // Whoever is gone, or has another name now, may still have a past.
         let known = entity_list::names(plan.data_dir).await;
-        let scope = scope(&present, &registries, known, |entity| shaper.wants(entity));
+        let scope = scope(present.keys(), &registries, known, |entity| shaper.wants(entity));
         let resumed = earlier.is_some();
         let cursor = match earlier {
             Some(cursor) => cursor,

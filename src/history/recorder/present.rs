@@ -63,13 +63,13 @@ impl Present {
 
 /// Whom to ask about: everybody who is there, is registered or was known, and is wanted. In the order of their names.
 #[must_use]
-pub fn scope(
-    states: &HashMap<EntityId, StateChange>,
-    registries: &Registries,
+pub fn scope<'a>(
+    there: impl Iterator<Item = &'a EntityId>,
+    registries: &'a Registries,
     known: impl IntoIterator<Item = EntityId>,
     wants: impl Fn(&EntityId) -> bool,
 ) -> Vec<EntityId> {
-    let all = states.keys().chain(registries.entities.keys()).cloned().chain(known);
+    let all = there.chain(registries.entities.keys()).cloned().chain(known);
     let mut scope: Vec<EntityId> = all.filter(|entity| entity.is_valid() && wants(entity)).collect();
     scope.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
     scope.dedup();

@@ -2,8 +2,11 @@
 //!
 //! This is the one policy for everything that goes wrong on the way. An answer that does not arrive is asked for again on a
 //! new connection; one that never arrives is asked for in halves, down to a second of one entity, which is given up and
-//! named. What Home Assistant refuses ends the walk; [`Walk::reached`] says from where to go on.
+//! named. If Home Assistant refuses to answer, it is asked about half of the entities at a time: one that it refuses again and
+//! again while it answers about others is left out and named. If it refuses everything, the walk ends, and
+//! [`Walk::reached`] says from where to go on.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -18,6 +21,8 @@ use crate::model::time::Timestamp;
 /// What happens now goes first: after each answer Home Assistant rests as long as it worked, within these bounds.
 const SHORTEST_REST: Duration = Duration::from_millis(20);
 const LONGEST_REST: Duration = Duration::from_secs(2);
+/// So many refusals one after the other are not about one entity: more than it takes to find one among many.
+const MOST_REFUSALS: u32 = 16;
 
 /// One step of a walk.
 #[derive(Debug)]
@@ -35,6 +40,12 @@ pub enum Step {
 pub struct Walk {
     windows: Windows,
     failures: u32,
+    /// Since the last answer.
+    refusals: u32,
+    /// How often it refused to tell about an entity alone.
+    refused: HashMap<EntityId, u32>,
+    /// One about which it answered last.
+    answered: Option<EntityId>,
     rest: Duration,
     /// To be told next.
     reached: Option<Timestamp>,
@@ -44,7 +55,15 @@ impl Walk {
     /// Through the rows of `entities` from `from` (inclusive) to `until` (exclusive).
     #[must_use]
     pub fn new(entities: &[EntityId], from: Timestamp, until: Timestamp) -> Self {
-        Self { windows: Windows::new(entities, from, until), failures: 0, rest: Duration::ZERO, reached: None }
+        Self {
+            windows: Windows::new(entities, from, until),
+            failures: 0,
+            refusals: 0,
+            refused: HashMap::new(),
+            answered: None,
+            rest: Duration::ZERO,
+            reached: None,
+        }
     }
 
     /// Everything before this was told.
@@ -68,7 +87,8 @@ impl Walk {
             let asked = Instant::now();
             let step = match recorder.rows(window).await {
                 Ok(rows) => {
-                    self.failures = 0;
+                    (self.failures, self.refusals) = (0, 0);
+                    self.answered = window.entities.first().cloned();
                     self.windows.answered(rows.bytes);
                     self.rest = rest(asked.elapsed());
                     Step::Rows(rows)
@@ -82,6 +102,28 @@ impl Walk {
                     }
                     let Some(lost) = self.windows.too_large() else { continue };
                     Step::Lost(lost, why(&err))
+                }
+                Err(err @ AskError::Refused { .. }) if !err.is_unknown_command() => {
+                    self.refusals += 1;
+                    if self.refusals > MOST_REFUSALS {
+                        return Err(err.into());
+                    }
+                    let control = Window { entities: self.answered.iter().cloned().collect(), ..window.clone() };
+                    let Some(entity) = self.windows.refused() else { continue };
+                    if control.entities.is_empty() {
+                        // It is asked about once more, after the others.
+                        continue;
+                    }
+                    // Does it refuse this one, or everything at the moment?
+                    recorder.rows(&control).await?;
+                    self.refusals = 0;
+                    let times = self.refused.entry(entity.clone()).or_default();
+                    *times += 1;
+                    if *times < TRIES {
+                        continue;
+                    }
+                    let Some(lost) = self.windows.leave_out(&entity) else { continue };
+                    Step::Lost(lost, "Home Assistant refuses to tell")
                 }
                 Err(err) => return Err(err.into()),
             };

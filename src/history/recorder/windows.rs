@@ -97,6 +97,43 @@ impl Windows {
         self.largest = 0;
     }
 
+    /// Home Assistant refuses to answer: it is asked about half of the entities at a time. Returns whom nobody can be asked
+    /// about alone, which is asked last.
+    pub fn refused(&mut self) -> Option<EntityId> {
+        let window = self.open.pop_front()?;
+        if window.entities.len() > 1 {
+            let (left, right) = window.entities.split_at(window.entities.len() / 2);
+            self.open.push_front(Window { entities: right.into(), ..window });
+            self.open.push_front(Window { entities: left.into(), ..window });
+            return None;
+        }
+        let entity = window.entities.first().cloned();
+        self.open.push_back(window);
+        entity
+    }
+
+    /// This entity is not asked about any more. Returns what is given up: the time from the question that is open until the
+    /// end.
+    pub fn leave_out(&mut self, entity: &EntityId) -> Option<Window> {
+        let from = self.open.iter().find(|window| window.entities.contains(entity)).map(|window| window.from)?;
+        let without = |entities: &Arc<[EntityId]>| -> Arc<[EntityId]> {
+            entities.iter().filter(|other| *other != entity).cloned().collect()
+        };
+        for group in &mut self.groups {
+            *group = without(group);
+        }
+        for window in &mut self.open {
+            window.entities = without(&window.entities);
+        }
+        self.groups.retain(|group| !group.is_empty());
+        self.open.retain(|window| !window.entities.is_empty());
+        if self.open.is_empty() {
+            // As if it was answered, so that time goes on.
+            self.reached = self.step_until;
+        }
+        Some(Window { entities: [entity.clone()].into(), from, until: self.until })
+    }
+
     /// The answer was more than anybody can carry: the question is cut in two. Returns what has to be given up, if it
     /// cannot be cut: a second of one entity.
     pub fn too_large(&mut self) -> Option<Window> {
@@ -124,7 +161,7 @@ impl Windows {
 
 #[cfg(test)]
 mod tests {
-    use super::{GOOD_BYTES, MOST_ENTITIES, Windows};
+    use super::{GOOD_BYTES, MOST_ENTITIES, Window, Windows};
     use crate::model::entity::EntityId;
     use crate::model::time::Timestamp;
 
@@ -176,6 +213,36 @@ mod tests {
     fn nobody_to_ask_about_is_nothing_to_ask() {
         let mut windows = Windows::new(&[], at(0), at(60));
         assert_eq!((windows.next_window().cloned(), windows.reached()), (None, at(60)));
+    }
+
+    #[test]
+    fn who_cannot_be_asked_about_is_found_and_left_out_from_then_on() {
+        let all = entities(5);
+        let mut windows = Windows::new(&all, at(0), at(1_800));
+        let refused = |window: &Window| window.entities.contains(&all[1]);
+        let (mut answered, mut questions, mut left_out) = (0, 0, None);
+        while let Some(window) = windows.next_window().cloned() {
+            questions += 1;
+            if !refused(&window) {
+                answered += window.entities.len();
+                windows.answered(GOOD_BYTES);
+                continue;
+            }
+            // It is asked about twice alone: the first time nobody else had been.
+            if let Some(entity) = windows.refused()
+                && answered > 0
+            {
+                left_out = windows.leave_out(&entity);
+            }
+        }
+        let lost = left_out.unwrap();
+        assert_eq!((lost.from, lost.until, &*lost.entities), (at(0), at(1_800), &all[1..2]));
+        assert_eq!((windows.reached(), answered), (at(1_800), 3 * 4));
+        assert!(questions < 12, "{questions}");
+        let mut alone = Windows::new(&all[..1], at(0), at(60));
+        let _ = alone.next_window();
+        assert_eq!((alone.refused().as_ref(), alone.leave_out(&all[0]).is_some()), (Some(&all[0]), true));
+        assert_eq!((alone.next_window().cloned(), alone.reached()), (None, at(60)));
     }
 
     #[test]

@@ -79,7 +79,8 @@ impl Visit {
             let version = greet(&mut socket, settings).await?.version;
             Ok(Self { socket, version, last_id: 0, stream: None })
         };
-        timeout(within, work).await.unwrap_or(Err(ProbeError::Timeout))
+        // A handshake takes much room, and whoever asks holds it with all else that he does.
+        timeout(within, Box::pin(work)).await.unwrap_or(Err(ProbeError::Timeout))
     }
 
     /// Home Assistant's version.

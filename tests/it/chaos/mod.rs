@@ -22,7 +22,7 @@ use self::faults::{World, round};
 use self::loader::Loader;
 use self::proxy::Proxy;
 use crate::ingestor::Ingestor;
-use crate::peers::home_assistant::{Change, HomeAssistant, Setup};
+use crate::peers::home_assistant::{Change, HomeAssistant, Setup, Version};
 use crate::peers::recorder_database::{self, Row};
 use crate::points::points;
 use crate::support::influxd::Influxd;
@@ -41,9 +41,18 @@ const PATIENCE: Duration = Duration::from_mins(3);
 
 #[test]
 fn the_databases_have_what_the_recorder_has_whatever_broke_meanwhile() {
+    break_everything(Version::Usual);
+}
+
+#[test]
+fn with_the_newest_home_assistant_they_have_it_too() {
+    break_everything(Version::Newest);
+}
+
+fn break_everything(version: Version) {
     let Some(influxd) = Influxd::start() else { return };
     let Some(victoria) = VictoriaMetrics::start() else { return };
-    let Some(home) = HomeAssistant::start(Setup { recorder: true, ..Setup::default() }) else { return };
+    let Some(home) = HomeAssistant::start(Setup { recorder: true, version, ..Setup::default() }) else { return };
     let seed = told("HA_INGESTOR_TEST_SEED").unwrap_or(SEED);
     let minutes: Option<u32> = told("HA_INGESTOR_TEST_MINUTES");
     println!("HA_INGESTOR_TEST_SEED={seed}");
