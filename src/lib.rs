@@ -46,7 +46,7 @@
 //!   `verdict`, `isolate`, `allowance`) are plain values: no socket, no file, no clock; the time is an argument. The tasks
 //!   around them obey.
 //! - **Every event has one fate at each target** ([`model::fate`]): stored, held, filtered, a duplicate, refused, set
-//!   aside, expired or dropped, with the reason; or it still waits in the pipeline.
+//!   aside, expired, not representable there or dropped, with the reason; or it still waits in the pipeline.
 //!   [`status::snapshot::Snapshot::unaccounted`] adds them up.
 //! - **A message is acknowledged when it is safe**: [`spool`] tells up to which receipt that is.
 //! - **Every task is in a [`runtime::group::Group`]**; groups stop in the order in which data flows. The first task that

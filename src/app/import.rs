@@ -147,6 +147,12 @@ fn tell(summary: &Summary, is_dry_run: bool, began: Instant, voice: &mut Voice) 
         totals.expired,
         began.elapsed().as_secs_f64()
     ));
+    if totals.not_representable > 0 {
+        voice.say(&format!(
+            "{} points have no number, and a database that keeps numbers only has nothing of them",
+            totals.not_representable
+        ));
+    }
     for (target, words) in &summary.failed {
         voice.say(&format!("{target}: not all of it was written: {words}; the same command goes on there"));
     }

@@ -14,6 +14,7 @@ use super::first_import::FirstImport;
 use super::lock::Lock;
 use super::{coverage, import, places};
 use crate::config::settings::{NamedTarget, Settings};
+use crate::history::gaps::entity_list;
 use crate::history::import::cursor::Wish;
 use crate::history::verify;
 use crate::ingest::hass::visit::Visit;
@@ -62,7 +63,7 @@ impl Desk {
     }
 
     /// Everything that there is, if there is anybody to ask and anywhere to write to. Nothing else is running.
-    fn begin_first_import(&self) -> Option<Task> {
+    pub(super) fn begin_first_import(&self) -> Option<Task> {
         let all = Order::Import { from: None, to: None, raw: true, statistics: true, value: true, dry_run: false };
         let (kind, task) = self.read(all).ok()?;
         *self.lock() = State::begin(kind);
@@ -192,6 +193,7 @@ impl Desk {
                     from,
                     until,
                     entities: Vec::new(),
+                    renames: entity_list::known(data_dir).await.1,
                     repair,
                     now,
                 };

@@ -116,6 +116,10 @@ pub(super) async fn run(
     let preview = Arc::new(Panel::new(&settings, rules.clone(), Arc::clone(&board)));
     let (jobs, orders) = jobs::Desk::new(&settings);
     let first_import = FirstImport::open(&settings, &board);
+    if first_import.is_some() {
+        // Before anybody can ask.
+        let _is_to_be_done = jobs.begin_first_import();
+    }
     let web = serve(
         doors,
         web::State {

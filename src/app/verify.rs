@@ -9,6 +9,7 @@ use super::voice::Voice;
 use super::{Exit, coverage, places, rules};
 use crate::cli::Verify;
 use crate::config::settings::{NamedTarget, Settings};
+use crate::history::gaps::entity_list;
 use crate::history::verify::report::{Counts, EntityReport, Report, TargetReport, Unknown};
 use crate::history::verify::{self, Plan, Progress, VerifyError};
 use crate::runtime::clock;
@@ -45,6 +46,7 @@ pub(super) async fn run(settings: &Settings, wishes: &Verify) -> anyhow::Result<
         from: wishes.from,
         until: wishes.to,
         entities: wishes.entities.clone(),
+        renames: entity_list::known(&settings.place.data_dir).await.1,
         repair: wishes.repair,
         now,
     };

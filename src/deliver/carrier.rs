@@ -78,7 +78,7 @@ impl Carrier {
         let Some(mut isolation) = Isolation::of(batch.clone()) else { return Step::Go };
         while let Some(part) = isolation.next() {
             let sent = self.target.send(part).await;
-            let verdict = judge(&sent.answer, part, clock::now());
+            let verdict = judge(&sent, part, clock::now());
             let step = isolation.handle(verdict);
             if let Some(settled) = isolation.settle() {
                 carried.through = Some(settled.through);

@@ -296,7 +296,7 @@ impl Delivery {
         let began = tokio::time::Instant::now();
         let sent = self.closing.within(self.target.send(part)).await?;
         let is_probe = self.breaker.is_probing();
-        let verdict = judge(&sent.answer, part, clock::now());
+        let verdict = judge(&sent, part, clock::now());
         let verdict = self.streak(lane).stuck.handle(&sent.answer, verdict, is_probe);
         self.report.answered(part.len(), &sent, &verdict, began.elapsed());
         match &verdict {

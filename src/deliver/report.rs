@@ -199,6 +199,7 @@ impl Report {
             for line in &leaving {
                 match line.reason {
                     Rejection::Expired => books.expired.add(1),
+                    Rejection::NoNumber => books.not_representable.add(1),
                     Rejection::SetAside(reason) if are_kept => books.set_aside.add(reason, 1),
                     Rejection::SetAside(_) => books.dropped.add(Dropped::NotSetAside, 1),
                 }
@@ -210,6 +211,8 @@ impl Report {
             // History brings what is too old by the thousand, and the server's words have another number each time.
             match line.reason {
                 Rejection::Expired => self.expired.add("older than the database keeps"),
+                // In a home that is every second one.
+                Rejection::NoNumber => {}
                 Rejection::SetAside(_) => self.complaints.add(&line.words),
             }
         }
@@ -266,7 +269,7 @@ impl Report {
             .iter()
             .filter_map(|line| match line.reason {
                 Rejection::SetAside(reason) => Some(letter(line, reason)),
-                Rejection::Expired => None,
+                Rejection::Expired | Rejection::NoNumber => None,
             })
             .collect();
         if letters.is_empty() {

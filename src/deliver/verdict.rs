@@ -9,7 +9,7 @@ use std::io;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::influx::reply::{NamedLines, Reply, for_people};
-use crate::influx::{Answer, Dialect};
+use crate::influx::{Answer, Dialect, Sent};
 use crate::model::fate::{Rejection, SetAside};
 use crate::model::record::Batch;
 use crate::model::time::Timestamp;
@@ -42,6 +42,12 @@ pub struct Refusal {
     pub line: usize,
     pub reason: Rejection,
     pub words: String,
+}
+
+impl Refusal {
+    fn is_unfit(&self) -> bool {
+        self.reason == Rejection::NoNumber
+    }
 }
 
 /// What became of the lines that are not named.
@@ -80,6 +86,8 @@ impl Verdict {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Stored => "stored",
+            // The server was not asked to take them.
+            Self::Refused { lines, others: Others::Stored } if lines.iter().all(Refusal::is_unfit) => "stored",
             Self::Refused { .. } => "refused_lines",
             Self::Isolate { .. } => "isolate",
             Self::Split { limit: SizeLimit::Said, .. } => "too_large",
@@ -92,10 +100,25 @@ impl Verdict {
 
 /// `now`: the wall clock, for a `Retry-After` that is a date.
 #[must_use]
-pub fn judge(answer: &Answer, batch: &Batch, now: Timestamp) -> Verdict {
+pub fn judge(sent: &Sent, batch: &Batch, now: Timestamp) -> Verdict {
+    let verdict = judge_answer(&sent.answer, batch, now);
+    if verdict != Verdict::Stored || sent.unfit.is_empty() {
+        return verdict;
+    }
+    let refusal = |(line, reason): &(usize, Rejection)| {
+        let words = match reason {
+            Rejection::NoNumber => "it has no number, and the database keeps nothing else",
+            _ => "it is older than what the database keeps",
+        };
+        Refusal { line: *line, reason: *reason, words: words.to_owned() }
+    };
+    Verdict::Refused { lines: sent.unfit.iter().map(refusal).collect(), others: Others::Stored }
+}
+
+fn judge_answer(answer: &Answer, batch: &Batch, now: Timestamp) -> Verdict {
     match answer {
         Answer::Reply(reply) => judge_reply(reply, batch, now),
-        Answer::Filed => Verdict::Stored,
+        Answer::Filed | Answer::NoneFit => Verdict::Stored,
         // One line is never too large to be sent before the server objects; then the server would have said so.
         Answer::CutOffWhileSending if batch.len() > 1 => Verdict::Split {
             limit: SizeLimit::Guessed,
@@ -321,9 +344,9 @@ mod tests {
     use std::io;
     use std::time::Duration;
 
-    use super::{Certainty, Others, SizeLimit, Verdict, judge, retry_after};
+    use super::{Certainty, Others, SizeLimit, Verdict, judge, judge_answer, retry_after};
     use crate::influx::reply::Reply;
-    use crate::influx::{Answer, Dialect, Fault};
+    use crate::influx::{Answer, Dialect, Fault, Sent};
     use crate::model::fate::Rejection;
     use crate::model::record::Batch;
     use crate::model::record::Record;
@@ -344,7 +367,7 @@ mod tests {
 
     fn said(dialect: Dialect, status: u16, body: &str, lines: &[&str]) -> Verdict {
         let reply = Reply { dialect, status, retry_after: None, body: body.into() };
-        judge(&Answer::Reply(reply), &batch(lines), NOW)
+        judge_answer(&Answer::Reply(reply), &batch(lines), NOW)
     }
 
     /// A verdict without its words.
@@ -549,9 +572,9 @@ mod tests {
             (Answer::Disk { kind: io::ErrorKind::Other, words: "x".into() }, "retry"),
         ];
         for (answer, expected) in table {
-            assert_eq!(kind(&judge(answer, &batch(GOOD), NOW)), *expected, "{answer:?}");
+            assert_eq!(kind(&judge_answer(answer, &batch(GOOD), NOW)), *expected, "{answer:?}");
         }
-        let one = judge(&Answer::CutOffWhileSending, &batch(&["m v=1 1"]), NOW);
+        let one = judge_answer(&Answer::CutOffWhileSending, &batch(&["m v=1 1"]), NOW);
         assert_eq!(kind(&one), "retry", "a restart of the server must not cost a line");
     }
 
@@ -564,7 +587,7 @@ mod tests {
 
     #[test]
     fn a_batch_that_was_cut_off_is_not_counted_as_too_large() {
-        assert_eq!(judge(&Answer::CutOffWhileSending, &batch(GOOD), NOW).label(), "cut_off");
+        assert_eq!(judge_answer(&Answer::CutOffWhileSending, &batch(GOOD), NOW).label(), "cut_off");
         assert_eq!(said(V1, 413, "", GOOD).label(), "too_large");
     }
 
@@ -608,7 +631,7 @@ mod tests {
             assert_eq!(retry_after(text, NOW), millis.map(Duration::from_millis), "{text:?}");
         }
         let reply = Reply { dialect: V1, status: 503, retry_after: Some("7".into()), body: Vec::new() };
-        let verdict = judge(&Answer::Reply(reply), &batch(GOOD), NOW);
+        let verdict = judge_answer(&Answer::Reply(reply), &batch(GOOD), NOW);
         assert!(matches!(verdict, Verdict::Retry { after: Some(after), .. } if after == Duration::from_secs(7)));
     }
 
@@ -630,5 +653,19 @@ mod tests {
             let verdict = said([V1, V2, V3][dialect], status, &body, GOOD);
             proptest::prop_assert_ne!(verdict, Verdict::Refused { lines: Vec::new(), others: Others::SendAgain });
         }
+    }
+
+    #[test]
+    fn lines_that_were_not_sent_have_their_reasons_once_the_others_are_stored() {
+        let unfit = vec![(0, Rejection::NoNumber), (2, Rejection::Expired)];
+        let sent = |answer| Sent { answer, bytes: 0, unfit: unfit.clone() };
+        let Verdict::Refused { lines, others: Others::Stored } = judge(&sent(Answer::Filed), &batch(GOOD), NOW) else {
+            panic!("the others are stored")
+        };
+        assert_eq!(lines.iter().map(|line| (line.line, line.reason)).collect::<Vec<_>>(), unfit);
+        let broken = judge(&sent(Answer::CutOffWhileSending), &batch(GOOD), NOW);
+        assert_eq!(broken.label(), "cut_off", "nothing is decided before they are");
+        let texts = Sent { answer: Answer::NoneFit, bytes: 0, unfit: vec![(0, Rejection::NoNumber)] };
+        assert_eq!(judge(&texts, &batch(GOOD), NOW).label(), "stored", "nobody refused anything");
     }
 }

@@ -35,7 +35,7 @@ pub(super) enum Decision {
 
 /// By the answer to `GET /ping`. `None`: it did not settle it, ask for `/health`.
 pub(super) fn by_ping(ping: &Answered) -> Option<Decision> {
-    if ping.headers.contains_key("x-server-hostname") {
+    if is_victoria_metrics(ping) {
         return Some(is(Dialect::V1, VICTORIA_METRICS));
     }
     let build = text(&ping.headers, "x-influxdb-build").unwrap_or_default();
@@ -54,6 +54,11 @@ pub(super) fn by_ping(ping: &Answered) -> Option<Decision> {
         408 | 429 | 500.. => Some(Decision::NotReady(ping.status)),
         _ => None,
     }
+}
+
+/// By the answer to `GET /ping`.
+pub(super) fn is_victoria_metrics(ping: &Answered) -> bool {
+    ping.headers.contains_key("x-server-hostname")
 }
 
 /// By the answer to `GET /health`.

@@ -73,11 +73,11 @@ impl Archive {
 
     pub(super) async fn send(&mut self, batch: &Batch) -> Sent {
         let answer = match tokio::time::timeout(self.deadline, self.write(batch)).await {
-            Ok(Ok(bytes)) => return Sent { answer: Answer::Filed, bytes },
+            Ok(Ok(bytes)) => return Sent { answer: Answer::Filed, bytes, unfit: Vec::new() },
             Ok(Err((path, err))) => disk(&path, &err),
             Err(_) => self.no_answer(),
         };
-        Sent { answer, bytes: 0 }
+        Sent { answer, bytes: 0, unfit: Vec::new() }
     }
 
     /// May be dropped at any moment: a write that is under way is waited for by the next.

@@ -36,6 +36,9 @@ const IDLE: Duration = Duration::from_secs(4);
 /// Up to here a body is in the socket's buffers before the server can object, and its answer is read.
 const SMALL_BODY_BYTES: u64 = 64 * 1024;
 
+/// An answer that comes in pieces may take so many times as long as one of them.
+const PIECES: u32 = 5;
+
 pub(super) struct Client {
     inner: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     deadline: Duration,
@@ -98,8 +101,21 @@ impl Client {
     }
 
     /// Hands the answer on line by line, as it comes; of an answer that is no success the beginning is returned. The
-    /// deadline is for each piece of it.
+    /// deadline is for each piece of it; all of it may take [`PIECES`] times as long, so that one that never ends does end.
     pub(super) async fn lines(
+        &self,
+        request: Request<Full<Bytes>>,
+        each: &mut (dyn FnMut(&[u8]) -> Result<(), String> + Send),
+    ) -> Result<Answered, Interrupted> {
+        let all = self.deadline * PIECES;
+        let too_long = || Failure::Nothing {
+            fault: Fault::TimedOut,
+            words: format!("its answer did not end within {} s", all.as_secs_f32()),
+        };
+        tokio::time::timeout(all, self.pieces(request, each)).await.unwrap_or_else(|_| Err(too_long().into()))
+    }
+
+    async fn pieces(
         &self,
         request: Request<Full<Bytes>>,
         each: &mut (dyn FnMut(&[u8]) -> Result<(), String> + Send),

@@ -8,6 +8,7 @@ mod compress;
 mod detect;
 pub mod file;
 mod http;
+mod limits;
 pub mod probe;
 pub mod query;
 pub mod reply;
@@ -18,6 +19,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::config::settings;
+use crate::model::fate::Rejection;
 use crate::model::record::Batch;
 
 use self::file::Archive;
@@ -57,6 +59,8 @@ impl Dialect {
 pub struct Sent {
     pub answer: Answer,
     pub bytes: u64,
+    /// Lines that were not sent because the server would not keep them: their places in the batch, in order.
+    pub unfit: Vec<(usize, Rejection)>,
 }
 
 #[derive(Debug)]
@@ -71,6 +75,8 @@ pub enum Answer {
     NotRecognised(String),
     /// The lines are in the archive.
     Filed,
+    /// None of the lines was sent.
+    NoneFit,
     /// The archive's disk said no.
     Disk { kind: io::ErrorKind, words: String },
 }

@@ -105,7 +105,7 @@ pub(super) fn why_not(answer: &Answer) -> String {
     match answer {
         Answer::Nothing { words, .. } | Answer::NotRecognised(words) | Answer::Disk { words, .. } => words.clone(),
         Answer::Reply(reply) => format!("the server answers {}: {}", reply.status, reply.words()),
-        Answer::CutOffWhileSending | Answer::Filed => "the connection broke".to_owned(),
+        Answer::CutOffWhileSending | Answer::Filed | Answer::NoneFit => "the connection broke".to_owned(),
     }
 }
 

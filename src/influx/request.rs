@@ -19,6 +19,10 @@ pub(super) struct Requests {
     v3: Endpoint,
     ping: Endpoint,
     health: Endpoint,
+    /// Of VictoriaMetrics.
+    flags: Endpoint,
+    /// Of InfluxDB 2.
+    buckets: Endpoint,
 }
 
 struct Endpoint {
@@ -41,6 +45,9 @@ impl Requests {
         let mut v2_query = vec![("bucket", bucket), ("precision", "ns")];
         v2_query.extend(server.organization.iter().map(|organization| ("org", organization.as_str())));
 
+        let mut buckets_query = vec![("name", bucket)];
+        buckets_query.extend(server.organization.iter().map(|organization| ("org", organization.as_str())));
+
         // Without a precision the server guesses it from the size of the number.
         let v3_query = [("db", database), ("precision", "nanosecond"), ("accept_partial", "true")];
 
@@ -50,6 +57,8 @@ impl Requests {
             v3: endpoint("api/v3/write_lp", &v3_query, token("Bearer", server).or_else(|| basic(server)))?,
             ping: endpoint("ping", &[], token("Bearer", server).or_else(|| basic(server)))?,
             health: endpoint("health", &[], token("Bearer", server).or_else(|| basic(server)))?,
+            flags: endpoint("flags", &[], basic(server).or_else(|| token("Bearer", server)))?,
+            buckets: endpoint("api/v2/buckets", &buckets_query, token("Token", server))?,
         })
     }
 
@@ -73,6 +82,14 @@ impl Requests {
 
     pub(super) fn health(&self) -> Request<Full<Bytes>> {
         self.health.request(Method::GET, Bytes::new())
+    }
+
+    pub(super) fn flags(&self) -> Request<Full<Bytes>> {
+        self.flags.request(Method::GET, Bytes::new())
+    }
+
+    pub(super) fn buckets(&self) -> Request<Full<Bytes>> {
+        self.buckets.request(Method::GET, Bytes::new())
     }
 }
 

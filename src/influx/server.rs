@@ -1,14 +1,18 @@
 //! A database behind HTTP: finds out what it is, then writes in its own dialect.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use url::Url;
 
 use crate::config::settings::{self, Api, Compression};
 use crate::model::record::Batch;
+use crate::runtime::clock;
 
 use super::compress::Gzip;
 use super::detect::{self, Decision, Known};
 use super::http::{Answered, Client, Failure};
+use super::limits::{self, Limits};
 use super::reply::Reply;
 use super::request::Requests;
 use super::{Answer, Dialect, Fault, OpenError, Sent};
@@ -25,6 +29,10 @@ pub struct Server {
     /// `None`: the server is asked, and asked again when it behaves like another one.
     fixed: Option<Dialect>,
     known: Option<Known>,
+    /// What the server that was reached last does not take. `None`: it is asked.
+    limits: Option<Limits>,
+    /// Of InfluxDB 2.
+    bucket: String,
 }
 
 impl Server {
@@ -41,6 +49,8 @@ impl Server {
                 Api::V3 => Some(Dialect::V3),
             },
             known: None,
+            limits: None,
+            bucket: if server.bucket.is_empty() { server.database.clone() } else { server.bucket.clone() },
         })
     }
 
@@ -55,9 +65,17 @@ impl Server {
     pub(super) async fn send(&mut self, batch: &Batch) -> Sent {
         let dialect = match self.dialect().await {
             Ok(dialect) => dialect,
-            Err(answer) => return Sent { answer, bytes: 0 },
+            Err(answer) => return Sent { answer, bytes: 0, unfit: Vec::new() },
         };
-        let (body, gzip) = self.body(batch.bytes());
+        let fit = match self.limits(dialect).await {
+            Ok(limits) => limits.fit(batch, clock::now()),
+            Err(answer) => return Sent { answer, bytes: 0, unfit: Vec::new() },
+        };
+        let (lines, unfit) = fit.map_or((None, Vec::new()), |fit| (Some(fit.body), fit.unfit));
+        if unfit.len() == batch.len() {
+            return Sent { answer: Answer::NoneFit, bytes: 0, unfit };
+        }
+        let (body, gzip) = self.body(lines.as_deref().unwrap_or(batch.bytes()));
         let bytes = body.len() as u64;
         let answer = match self.client.send(self.requests.write(dialect, body, gzip)).await {
             Ok(answered) => Answer::Reply(reply(dialect, answered)),
@@ -71,8 +89,41 @@ impl Server {
         };
         if may_be_another {
             self.known = None;
+            self.limits = None;
         }
-        Sent { answer, bytes }
+        Sent { answer, bytes, unfit }
+    }
+
+    /// What the server does not take, as far as it says so; asks once for each time that it is reached anew.
+    async fn limits(&mut self, dialect: Dialect) -> Result<Limits, Answer> {
+        if let Some(limits) = self.limits {
+            return Ok(limits);
+        }
+        let is_victoria_metrics = match (&self.known, dialect) {
+            (Some(known), _) => known.name == detect::VICTORIA_METRICS,
+            // The options name the API, and VictoriaMetrics has it too.
+            (None, Dialect::V1 | Dialect::V2) => {
+                let ping = self.client.send(self.requests.ping()).await.map_err(|failure| self.no_answer(failure))?;
+                detect::is_victoria_metrics(&ping)
+            }
+            (None, Dialect::V3) => false,
+        };
+        let limits = Limits { numbers_only: is_victoria_metrics, kept: self.kept(dialect, is_victoria_metrics).await };
+        self.limits = Some(limits);
+        Ok(limits)
+    }
+
+    /// How long it keeps what it would otherwise drop without a word. InfluxDB 1 and 3 say so when it happens.
+    pub(super) async fn kept(&self, dialect: Dialect, is_victoria_metrics: bool) -> Option<Duration> {
+        if is_victoria_metrics {
+            let flags = self.client.send(self.requests.flags()).await.ok()?;
+            return limits::kept_by_flags(&String::from_utf8_lossy(&flags.body));
+        }
+        if dialect == Dialect::V2 {
+            let buckets = self.client.send(self.requests.buckets()).await.ok()?;
+            return limits::kept_by_buckets(&buckets.body, &self.bucket);
+        }
+        None
     }
 
     /// What the server is; asks if that is not known yet.

@@ -6,10 +6,11 @@
 //! counted; what cannot be written is refused by name. Nobody else in the program knows the syntax.
 //!
 //! `encode` writes the line, `escape` one name or text of it, `clean` makes a point writable that is not, `number` prints
-//! floats as Python does, `read` is the way back.
+//! floats as Python does, `read` is the way back, `numbers` leaves out the texts.
 
 mod clean;
 pub mod encode;
 mod escape;
 pub mod number;
+pub mod numbers;
 pub mod read;

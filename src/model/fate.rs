@@ -131,6 +131,8 @@ pub enum Rejection {
     SetAside(SetAside),
     /// Older than what the database keeps.
     Expired,
+    /// It has no number, and the database keeps nothing else.
+    NoNumber,
 }
 
 reasons! {

@@ -289,6 +289,7 @@ impl Lines {
                 match encode(point, &mut self.bytes) {
                     Ok(encoded) => {
                         board.arrivals.adjusted_texts.add(u64::from(encoded.adjusted_texts));
+                        board.arrivals.omitted_fields.add(u64::from(encoded.omitted_fields));
                         self.bytes.push(b'\n');
                         self.places.push(Place { time: point.time(), context, bytes: start..self.bytes.len() });
                     }
@@ -343,6 +344,7 @@ mod tests {
     use crate::model::fate::{Filtered, Refused};
     use crate::model::refused::RefusedEvent;
     use crate::model::time::Timestamp;
+    use crate::model::value::{Attributes, Value};
     use crate::pipeline::places::Places;
     use crate::rules::{Actions, FieldActions, FieldType, Rule, Rules, Selection};
     use crate::runtime::clock;
@@ -357,6 +359,7 @@ mod tests {
         board: Arc<Board>,
         spool: Shared,
         rules: watch::Sender<Arc<Rules>>,
+        attributes: Arc<Attributes>,
     }
 
     impl Bench {
@@ -370,7 +373,7 @@ mod tests {
                 age: Duration::from_secs(5),
             };
             let spool = Shared::open(folder.path(), bounds, &["influxdb"], Arc::clone(&board)).unwrap();
-            Self { _folder: folder, board, spool, rules: watch::channel(one(actions)).0 }
+            Self { _folder: folder, board, spool, rules: watch::channel(one(actions)).0, attributes: Arc::default() }
         }
 
         fn seen(&self) -> Snapshot {
@@ -386,7 +389,7 @@ mod tests {
                 Event::Changed(StateChange {
                     entity: EntityId::parse("sensor.a").unwrap(),
                     state: Arc::from(*state),
-                    attributes: Arc::default(),
+                    attributes: Arc::clone(&self.attributes),
                     last_updated: Timestamp::from_micros(start + i64::try_from(at).unwrap()),
                     context: None,
                 })
@@ -572,6 +575,14 @@ mod tests {
     }
 
     /// Time really passes: the pipeline looks at the wall clock.
+    #[tokio::test]
+    async fn fields_that_no_database_could_hold_are_counted() {
+        let mut bench = Bench::new(Actions::default());
+        bench.attributes = Arc::new([("".into(), Value::Int(1)), ("kept".into(), Value::Int(2))].into_iter().collect());
+        bench.run(&["1", "2"]).await;
+        assert_eq!(bench.seen().arrivals.omitted_fields, 2);
+    }
+
     #[tokio::test]
     async fn what_is_due_is_written_without_anything_coming_in() {
         let bench = Bench::new(Actions { heartbeat: Some(Duration::from_millis(50)), ..Actions::default() });

@@ -175,7 +175,8 @@ pub enum Circuit {
 }
 
 /// Every point has one of these fates at each target: with what came in,
-/// `received - filtered - duplicates - refused - waiting + recovered = stored + held + set aside + expired + dropped`.
+/// `received - filtered - duplicates - refused - waiting + recovered = stored + held + set aside + expired + not representable +
+/// dropped`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Books {
     /// Records of an earlier run that were found on disk at the start.
@@ -187,6 +188,8 @@ pub struct Books {
     pub set_aside: Vec<(&'static str, u64)>,
     /// Older than what the database keeps.
     pub expired: u64,
+    /// Without a number, at a database that keeps numbers only.
+    pub not_representable: u64,
     #[serde(serialize_with = "by_name")]
     pub dropped: Vec<(&'static str, u64)>,
 }
@@ -207,6 +210,7 @@ impl Books {
             + i128::from(self.held)
             + sum(&self.set_aside)
             + i128::from(self.expired)
+            + i128::from(self.not_representable)
             + sum(&self.dropped)
     }
 }

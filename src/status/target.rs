@@ -64,6 +64,7 @@ pub struct BooksBoard {
     pub held: Gauge,
     pub set_aside: ByReason<SetAside>,
     pub expired: Counter,
+    pub not_representable: Counter,
     pub dropped: ByReason<Dropped>,
 }
 
@@ -77,6 +78,7 @@ impl BooksBoard {
             stored: self.stored.get(),
             set_aside: self.set_aside.get(),
             expired: self.expired.get(),
+            not_representable: self.not_representable.get(),
             dropped: self.dropped.get(),
             recovered: self.recovered.get(),
         }

@@ -158,7 +158,7 @@ impl Exposition {
         let help = "Events whose turn comes later";
         out.gauge("events_waiting", help, count(arrivals.waiting))?;
         out.counter("adjusted_texts", "Texts changed so that every dialect reads them alike", arrivals.adjusted_texts)?;
-        out.counter("omitted_fields", "Fields left out because they are not finite", arrivals.omitted_fields)
+        out.counter("omitted_fields", "Fields left out because no database could hold them", arrivals.omitted_fields)
     }
 
     fn books(&self, out: &mut Out<'_>) -> fmt::Result {
@@ -172,6 +172,8 @@ impl Exposition {
         out.target_reasons("points_dead_lettered", help, "reason", targets, |target| &target.books.set_aside)?;
         let help = "Points that are older than what the target keeps";
         out.target_counters("points_expired", help, targets, |target| target.books.expired)?;
+        let help = "Points without a number, of a target that keeps numbers only";
+        out.target_counters("points_not_representable", help, targets, |target| target.books.not_representable)?;
         let help = "Points that are nowhere";
         out.target_reasons("points_dropped", help, "reason", targets, |target| &target.books.dropped)?;
         let help = "Points not yet written to the target: in memory, on disk and in flight together";

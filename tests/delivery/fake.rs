@@ -89,6 +89,12 @@ impl Fake {
     }
 }
 
+/// What it says of itself, whatever it does with points: no InfluxDB of a known version, and no bucket that forgets.
+fn about_itself(head: &str) -> Option<&'static str> {
+    let path = head.strip_prefix("GET ")?.split('?').next()?;
+    ["/ping", "/api/v2/buckets"].iter().any(|own| path.ends_with(own)).then_some("HTTP/1.1 204 No Content\r\n\r\n")
+}
+
 async fn serve(
     mut stream: TcpStream,
     body_limit: usize,
@@ -98,6 +104,12 @@ async fn serve(
     let mut buffer = Vec::new();
     loop {
         let Some(request) = read_request(&mut stream, &mut buffer, body_limit).await else { return };
+        if let Some(said) = about_itself(&request.head) {
+            if stream.write_all(said.as_bytes()).await.is_err() {
+                return;
+            }
+            continue;
+        }
         let mut reaction = behaviour.lock().unwrap()(&request);
         seen.lock().unwrap().push(request);
         while let Reaction::Late(time, then) = reaction {

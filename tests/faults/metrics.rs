@@ -76,7 +76,7 @@ impl Metrics {
             written: of("points_written_total"),
             waiting: of("points_pending"),
             dead_lettered: of("points_dead_lettered_total"),
-            expired: of("points_expired_total"),
+            expired: of("points_expired_total") + of("points_not_representable_total"),
             dropped: of("points_dropped_total"),
         }
     }

@@ -1,11 +1,12 @@
-//! A real InfluxDB that keeps an hour, and history that is older.
+//! A real InfluxDB that keeps an hour, a real VictoriaMetrics that keeps a month, and history that is older.
 
 use ha_ingestor::model::value::Attributes;
 use ha_ingestor::runtime::clock;
 
-use crate::import::{all, import};
+use crate::import::{all, days_ago, import};
 use crate::ingestor::Ingestor;
 use crate::support::influxd::{Influxd, identifier};
+use crate::support::victoria_metrics::VictoriaMetrics;
 use crate::verify::{Bench, DATABASE};
 
 const HOUR: i64 = 3_600;
@@ -30,8 +31,8 @@ fn what_the_database_does_not_keep_is_counted_and_the_import_comes_to_its_end() 
     assert!(stored.len() >= 3 && expired > 500, "{} stored: {told}", stored.len());
     let oldest = stored.keys().map(|place| place.time).min().unwrap();
     assert!(oldest > clock::now().as_nanos() - 2 * HOUR * 1_000_000_000, "{oldest}");
-    let told = std::fs::read_to_string(bench.folder.path().join("data/import.json")).unwrap();
-    assert!(told.contains(&format!("\"expired\":{expired}")) && told.contains("\"done\":true"), "{told}");
+    let left = std::fs::read_to_string(bench.folder.path().join("data/import.json")).unwrap();
+    assert!(left.contains("\"imports\":[]"), "nothing is left to do: {left}");
 }
 
 #[test]
@@ -71,4 +72,67 @@ fn a_gap_that_is_older_than_the_database_keeps_is_closed_and_what_it_does_not_ke
         "{log}"
     );
     service.stop();
+}
+
+/// It answers 204 to everything, and drops what is too old without a word.
+#[test]
+fn what_victoria_metrics_does_not_keep_is_counted_as_expired_and_not_as_written() {
+    let Some(victoria) = VictoriaMetrics::start_keeping("1") else { return };
+    let bench = Bench::new();
+    let (code, told) = import(&bench, &victoria.url(), &[]);
+    assert_eq!(code, Some(0), "{told}");
+    let line = told.lines().find(|line| line.contains("older than the database keeps")).unwrap();
+    let figure = |before: &str| -> usize {
+        line.split(before).next().unwrap().trim_end().rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let expired = figure(" older than");
+    // Of ninety days of statistics two thirds.
+    assert!(expired > 5_000, "{told}");
+    assert!(told.contains("points have no number"), "{told}");
+    let samples = victoria.export(r#"{__name__!=""}"#);
+    let oldest = samples.iter().flat_map(|(_, samples)| samples).map(|(millis, _)| *millis).min().unwrap();
+    let days = (clock::now().as_micros() / 1_000 - oldest) / 86_400_000;
+    assert!((29..=31).contains(&days), "what it keeps is there: {days} days");
+    let ignored = victoria.metric("vm_rows_ignored_total{reason=\"small_timestamp\"}");
+    assert!(ignored.abs() < 0.5, "it had nothing to drop: {ignored}");
+    // What it does not keep is nothing that is missing, nor anything that can be repaired.
+    let [from, _] = days_ago(60);
+    let (code, told) = bench.verify(&victoria.url(), &["--repair", "--from", &from]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("it keeps nothing from before ") && told.contains("missing 0, extra 0"), "{told}");
+}
+
+/// Texts would be series of zeros there.
+#[test]
+fn victoria_metrics_gets_the_numbers_and_what_has_none_is_counted_apart() {
+    let Some(victoria) = VictoriaMetrics::start() else { return };
+    for api in ["auto", "v1", "v2"] {
+        let bench = Bench::new();
+        let mut options = bench.options(&victoria.url());
+        options["influxdb"]["api"] = api.into();
+        options["influxdb"]["database"] = format!("home_{api}").into();
+        let mut service = Ingestor::start(&options);
+        service.wait_until_ready();
+        bench.home.storm(300);
+        for word in 0..20 {
+            assert!(bench.home.set("sensor.words", &format!("word {word}"), Attributes::default()).is_some());
+        }
+        service.wait_for("events_received_total", |count| count >= 300);
+        service.wait_until_settled();
+        let [written, not_representable] =
+            ["points_written_total", "points_not_representable_total"].map(|name| service.count(name));
+        assert!(written > 100 && not_representable > 10, "{api}: {written} {not_representable}");
+        for name in ["points_dead_lettered_total", "points_dropped_total", "books_unaccounted"] {
+            assert_eq!(service.count(name), 0, "{api}: {name}");
+        }
+        service.stop();
+    }
+    let series = victoria.export(r#"{__name__!=""}"#);
+    assert!(series.len() > 5, "{}", series.len());
+    let texts: Vec<_> = series
+        .iter()
+        .map(|(labels, _)| &labels["__name__"])
+        .filter(|name| name.ends_with("_str") || name.ends_with("_state"))
+        .collect();
+    assert!(texts.is_empty(), "{} of {} series are of texts: {texts:?}", texts.len(), series.len());
 }

@@ -272,6 +272,7 @@ impl Service {
                     + count("points_pending")
                     + count("points_dead_lettered_total")
                     + count("points_expired_total")
+                    + count("points_not_representable_total")
                     + count("points_dropped_total");
                 (target.clone(), points + count("points_recovered_total"), fates)
             })

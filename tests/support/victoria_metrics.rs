@@ -33,14 +33,19 @@ struct Exported {
 
 impl VictoriaMetrics {
     pub(crate) fn start() -> Option<Self> {
+        // What is older than the retention would be dropped without a word.
+        Self::start_keeping("100y")
+    }
+
+    /// `period`: its option `-retentionPeriod`.
+    pub(crate) fn start_keeping(period: &str) -> Option<Self> {
         let program = find("HA_INGESTOR_TEST_VICTORIA_METRICS", "bin/victoria-metrics")?;
         let data = TempDir::new().unwrap();
         let address = free_address();
         let mut command = Command::new(program);
         command.arg(format!("-httpListenAddr={address}")).arg("-loggerLevel=WARN");
         command.arg(format!("-storageDataPath={}", data.path().join("data").display()));
-        // What is older than the retention would be dropped without a word.
-        command.args(["-retentionPeriod=100y", "-memory.allowedBytes=256MB"]);
+        command.arg(format!("-retentionPeriod={period}")).arg("-memory.allowedBytes=256MB");
         let mut process = Process::start("VictoriaMetrics", &mut command, &data.path().join("log"));
         wait_until("VictoriaMetrics is healthy", Duration::from_secs(30), || {
             process.must_run();
@@ -71,15 +76,17 @@ impl VictoriaMetrics {
     fn flush(&self) {
         wait_until("what VictoriaMetrics took can be found", Duration::from_secs(30), || {
             self.get("/internal/force_flush");
-            let metrics = self.get("/metrics").body;
-            let sum = |name: &str| -> f64 {
-                let lines = metrics.lines().filter_map(|line| line.strip_prefix(name));
-                lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-            };
-            let taken = sum("vm_rows_added_to_storage_total") - sum("vm_rows_ignored_total");
-            let found = sum("vm_rows{type=\"storage/");
-            (sum("vm_pending_rows{type=\"storage\"}") == 0.0 && found >= taken).then_some(())
+            let taken = self.metric("vm_rows_added_to_storage_total") - self.metric("vm_rows_ignored_total");
+            let found = self.metric("vm_rows{type=\"storage/");
+            (self.metric("vm_pending_rows{type=\"storage\"}") == 0.0 && found >= taken).then_some(())
         });
+    }
+
+    /// The sum of its own metrics whose names begin so.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let metrics = self.get("/metrics").body;
+        let lines = metrics.lines().filter_map(|line| line.strip_prefix(name));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     fn get(&self, path: &str) -> http::Response {

@@ -74,6 +74,8 @@ struct FileReplay<'a> {
     stored: u64,
     /// Older than what the database keeps.
     expired: u64,
+    /// Without a number, and the database keeps nothing else.
+    not_representable: u64,
     complaints: Complaints,
     /// Lines that do not say when: a database would take the present for it.
     without_time: u64,
@@ -92,6 +94,7 @@ impl<'a> FileReplay<'a> {
             newest: None,
             stored: 0,
             expired: 0,
+            not_representable: 0,
             complaints: Complaints::default(),
             without_time: 0,
             damaged_bytes: 0,
@@ -151,6 +154,7 @@ impl<'a> FileReplay<'a> {
         for refused in refused {
             match refused.reason {
                 Rejection::Expired => self.expired += 1,
+                Rejection::NoNumber => self.not_representable += 1,
                 Rejection::SetAside(_) => self.complaints.add(&refused.words),
             }
         }
@@ -174,6 +178,9 @@ impl<'a> FileReplay<'a> {
         }];
         if *expired > 0 {
             told.push(format!("  {expired} are older than what the database keeps"));
+        }
+        if self.not_representable > 0 {
+            told.push(format!("  {} have no number, and the database keeps nothing else", self.not_representable));
         }
         told.extend(self.complaints.lines());
         if self.without_time > 0 {

@@ -18,6 +18,7 @@ use super::gap_closer::{Parts, Pauses, Wishes};
 use super::restored::Restored;
 use crate::history::recorder::missing_attributes::put_back;
 use crate::history::recorder::present::scope;
+use crate::history::recorder::renames::{Rename, Renames};
 use crate::history::recorder::rows::Rows;
 use crate::history::recorder::walk::{Step, Walk};
 use crate::history::recorder::windows::Window;
@@ -63,6 +64,9 @@ pub(super) struct Done {
     restored: Restored,
     /// Whom it is said of already that something is missing.
     named: HashSet<EntityId>,
+    /// Who got another name in the gap.
+    renamed: Vec<Rename>,
+    renames: Renames,
     was_begun: bool,
 }
 
@@ -74,6 +78,8 @@ impl Done {
             evidence: Evidence::default(),
             restored,
             named: HashSet::new(),
+            renamed: Vec::new(),
+            renames: Renames::default(),
             was_begun: false,
         }
     }
@@ -106,6 +112,7 @@ impl Attempt<'_> {
         if !std::mem::replace(&mut self.done.was_begun, true) {
             self.say_what_is_missing(gap);
         }
+        self.learn_renames(&mut recorder, gap, &now).await?;
         self.go_on_or_begin(gap, &now);
         let reaches_back = self.reaches_back(&mut recorder, gap).await?;
         self.parts.board.history.phase("fetching");
@@ -122,7 +129,7 @@ impl Attempt<'_> {
         }
         recorder.end().await;
         let lacking = self.name_what_is_missing(gap, &now, reaches_back);
-        self.name_the_renamed(&now.registries);
+        self.name_the_renamed();
         self.hand_over_the_end(gap, lacking, began).await
     }
 
@@ -270,17 +277,25 @@ impl Attempt<'_> {
         named.len()
     }
 
-    /// Home Assistant gives the past to the new name, unless that has one already.
-    fn name_the_renamed(&mut self, registries: &Registries) {
-        for rename in self.known.register(registries) {
-            let past = if self.done.evidence.first(&rename.before).is_some() { &rename.before } else { &rename.now };
+    /// Home Assistant gives the past to the new name, unless that has one already. What happened in the gap has the name that
+    /// history gives it: nobody knows when in the gap it got the new one.
+    async fn learn_renames(&mut self, recorder: &mut Recorder, gap: Gap, now: &Now) -> Result<(), Open> {
+        let new = self.known.register(&now.registries, |_| gap.known_until());
+        self.done.renamed.extend(new);
+        let mut renames = self.known.renames();
+        renames.retain(|rename| rename.at > gap.from);
+        self.done.renames = Renames::that_moved(&renames, recorder).await?;
+        Ok(())
+    }
+
+    fn name_the_renamed(&mut self) {
+        for Rename { before, now, .. } in std::mem::take(&mut self.done.renamed) {
+            let past = if self.done.renames.of(&now).any(|rename| rename.before == before) { &now } else { &before };
             info!(
                 session = self.session.id,
-                "{} is called {} now; what happened to it in the gap is written as that of {past}",
-                rename.before,
-                rename.now
+                "{before} is called {now} now; what happened to it in the gap is written as that of {past}"
             );
-            let [before, now, history] = [&rename.before, &rename.now, past].map(ToString::to_string);
+            let [before, now, history] = [&before, &now, past].map(ToString::to_string);
             self.parts.board.history.renamed(Renamed { before, now, history });
         }
     }
@@ -295,7 +310,8 @@ impl Attempt<'_> {
                     continue;
                 }
                 row.attributes = put_back(&row.attributes, attributes, &self.wishes.tags);
-                piece.push(row.into_change(&entity));
+                let name = self.done.renames.name_at(&entity, row.last_updated);
+                piece.push(row.into_change(name));
                 if piece.len() == PIECE {
                     self.send(std::mem::take(&mut piece)).await?;
                 }

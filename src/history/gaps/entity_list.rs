@@ -9,13 +9,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::recorder::renames::{Noted, Rename};
 use crate::model::entity::EntityId;
 use crate::model::registries::Registries;
+use crate::model::time::Timestamp;
 use crate::runtime::file::replace_in_background;
 
 const NAME: &str = "entities.json";
 /// Some integrations make an entity for everything that passes by.
 const MOST: usize = 50_000;
+const MOST_RENAMES: usize = 1_000;
 
 pub(super) struct EntityList {
     path: PathBuf,
@@ -31,13 +34,9 @@ struct File {
     /// What those that are registered were called last, by the ids of the registry.
     #[serde(default)]
     registered: BTreeMap<String, String>,
-}
-
-/// An entity that has another name than it had.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rename {
-    pub(super) before: EntityId,
-    pub(super) now: EntityId,
+    /// Who was called otherwise, the latest last.
+    #[serde(default)]
+    renames: Vec<Noted>,
 }
 
 impl EntityList {
@@ -60,8 +59,9 @@ impl EntityList {
         }
     }
 
-    /// Takes over what those that are registered are called now. Returns who was called otherwise.
-    pub(super) fn register(&mut self, registries: &Registries) -> Vec<Rename> {
+    /// Takes over what those that are registered are called now. Returns who was called otherwise. `since`: when the entity of
+    /// this name got it.
+    pub(super) fn register(&mut self, registries: &Registries, since: impl Fn(&EntityId) -> Timestamp) -> Vec<Rename> {
         let mut renamed = Vec::new();
         for (entity, registered) in &registries.entities {
             let Some(id) = &registered.id else { continue };
@@ -74,14 +74,21 @@ impl EntityList {
             self.is_written = false;
             let before = names.insert(id.to_string(), entity.as_str().to_owned());
             let before = before.and_then(|name| EntityId::parse(&name).ok());
-            renamed.extend(before.map(|before| Rename { before, now: entity.clone() }));
+            renamed.extend(before.map(|before| Rename { before, now: entity.clone(), at: since(entity) }));
         }
+        self.file.renames.extend(renamed.iter().map(Noted::from));
+        let too_many = self.file.renames.len().saturating_sub(MOST_RENAMES);
+        self.file.renames.drain(..too_many);
         renamed
     }
 
     /// Whether an earlier run left the file. It says so once.
     pub(super) fn take_earlier_run(&mut self) -> bool {
         std::mem::take(&mut self.was_there)
+    }
+
+    pub(super) fn renames(&self) -> Vec<Rename> {
+        self.file.renames.iter().filter_map(Noted::read).collect()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = EntityId> {
@@ -100,18 +107,21 @@ impl EntityList {
     }
 }
 
-/// Everybody who was known to the service whose data this is.
-pub async fn names(data_dir: &Path) -> Vec<EntityId> {
-    EntityList::load(data_dir).await.all().collect()
+/// Everybody who was known to the service whose data this is, and what they were called before.
+pub async fn known(data_dir: &Path) -> (Vec<EntityId>, Vec<Rename>) {
+    let list = EntityList::load(data_dir).await;
+    (list.all().collect(), list.renames())
 }
 
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
 
-    use super::{EntityList, NAME, Rename};
+    use super::{EntityList, NAME};
+    use crate::history::recorder::renames::Rename;
     use crate::model::entity::EntityId;
     use crate::model::registries::{Registered, Registries};
+    use crate::model::time::Timestamp;
 
     #[tokio::test]
     async fn who_was_known_is_known_in_the_next_run() {
@@ -137,13 +147,17 @@ mod tests {
             let registered = Registered { id: Some("4711".into()), ..Registered::default() };
             Registries { entities: [(EntityId::parse(name).unwrap(), registered)].into() }
         };
+        let at = |_: &EntityId| Timestamp::from_micros(7);
         let mut known = EntityList::load(folder.path()).await;
-        assert_eq!(known.register(&called("sensor.a")), []);
-        assert_eq!(known.register(&called("sensor.a")), []);
+        assert_eq!(known.register(&called("sensor.a"), at), []);
+        assert_eq!(known.register(&called("sensor.a"), at), []);
         known.store().await.unwrap();
         let mut known = EntityList::load(folder.path()).await;
         let [before, now] = ["sensor.a", "sensor.b"].map(|name| EntityId::parse(name).unwrap());
-        assert_eq!(known.register(&called("sensor.b")), [Rename { before, now }]);
-        assert_eq!(known.register(&called("sensor.b")), []);
+        let rename = Rename { before, now, at: Timestamp::from_micros(7) };
+        assert_eq!(known.register(&called("sensor.b"), at), [rename.clone()]);
+        assert_eq!(known.register(&called("sensor.b"), at), []);
+        known.store().await.unwrap();
+        assert_eq!(super::known(folder.path()).await.1, [rename]);
     }
 }

@@ -3,31 +3,37 @@
 //! One gap at a time, in as many attempts as it takes (`attempt`); what an attempt has fetched is not fetched by
 //! the next. What begins anew (a session, the program) begins at the watermark, so nothing is noted on disk.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::attempt::{Attempt, Done, Open};
 use super::entity_list::EntityList;
 use super::gap::Gap;
 use super::restored::Restored;
 use crate::config::settings::{History, HomeAssistant};
+use crate::history::recorder::renames::Rename;
 use crate::ingest::hass::{News, Presence};
 use crate::model::entity::EntityId;
 use crate::model::event::{Acknowledgement, Past};
 use crate::model::time::Timestamp;
 use crate::runtime::alive::beating;
+use crate::runtime::clock;
 use crate::status::board::Board;
 use crate::status::snapshot::LinkState;
 use crate::status::target::TargetBoard;
 
 /// The name under which the task says that it is alive.
 const TASK: &str = "history";
+
+/// So long ago at most somebody came whose name the registries tell now.
+const LATELY: Duration = Duration::from_mins(1);
 
 /// Every time that the task keeps to.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +85,8 @@ pub struct Wishes {
 pub async fn run(parts: Parts, stop: CancellationToken) {
     let board = Arc::clone(&parts.board);
     let known = EntityList::load(&parts.data_dir).await;
-    let closer = Closer { parts, first: None, known, session: None, pauses: Pauses::default() };
+    let closer =
+        Closer { parts, first: None, known, appeared: HashMap::new(), session: None, pauses: Pauses::default() };
     let work = async {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -94,6 +101,8 @@ struct Closer {
     /// When the first session of this run began. Before anything is in the databases, everything since then is to be.
     first: Option<Timestamp>,
     known: EntityList,
+    /// When those came that came lately: a new name may be that of somebody who is known.
+    appeared: HashMap<EntityId, (Timestamp, Instant)>,
     /// The last one that began, as long as it goes on.
     session: Option<Presence>,
     pauses: Pauses,
@@ -118,7 +127,7 @@ impl Closer {
             };
             match news {
                 None => return,
-                Some(News::Appeared(entities)) => self.note(&entities).await,
+                Some(News::Appeared(entities)) => self.note(entities).await,
                 Some(News::Live(presence)) => {
                     let from = self.watermark();
                     let may_miss =
@@ -140,15 +149,22 @@ impl Closer {
         }
     }
 
-    async fn note(&mut self, entities: &[EntityId]) {
-        self.known.add(entities);
+    async fn note(&mut self, appeared: Vec<(EntityId, Timestamp)>) {
+        self.known.add(appeared.iter().map(|(entity, _)| entity));
+        let now = Instant::now();
+        self.appeared.extend(appeared.into_iter().map(|(entity, since)| (entity, (since, now))));
         self.store().await;
     }
 
     /// While somebody listens, another name is nothing that has to be found out.
     async fn note_names(&mut self) {
         if self.session.as_ref().is_some_and(|session| !session.over.is_cancelled()) {
-            let _ = self.known.register(&self.parts.board.registries());
+            // The registries tell a moment later than the states.
+            self.appeared.retain(|_, (_, noted)| noted.elapsed() < LATELY);
+            let since = |entity: &EntityId| self.appeared.get(entity).map_or_else(clock::now, |(since, _)| *since);
+            for Rename { before, now, at } in self.known.register(&self.parts.board.registries(), since) {
+                info!("{before} is called {now} since {at}; what happened before stays under the name that it had");
+            }
             self.store().await;
         }
     }
@@ -236,7 +252,7 @@ impl Closer {
                 () = sleep(pause) => pause = (2 * pause).min(self.pauses.longest_retry),
                 () = over.cancelled() => return None,
                 news = self.parts.news.recv() => match news {
-                    Some(News::Appeared(entities)) => self.note(&entities).await,
+                    Some(News::Appeared(entities)) => self.note(entities).await,
                     other => return other,
                 },
             }
@@ -248,7 +264,7 @@ impl Closer {
 mod tests {
     use std::collections::HashMap;
     use std::sync::Arc;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use tempfile::TempDir;
     use tokio::net::TcpListener;
@@ -283,7 +299,7 @@ mod tests {
         let mut tasks = JoinSet::new();
         tasks.spawn(simulator.run(CancellationToken::new()));
 
-        let board = Arc::new(Board::new(Instant::now(), clock::now()));
+        let board = Arc::new(Board::new(std::time::Instant::now(), clock::now()));
         board.targets[0].backlog.watermark.set(began);
         let folder = TempDir::new().unwrap();
         let (tell, news) = mpsc::unbounded_channel();
@@ -298,7 +314,10 @@ mod tests {
             board: Arc::clone(&board),
         };
         let known = EntityList::load(folder.path()).await;
-        tasks.spawn(Closer { parts, first: None, known, session: None, pauses: Pauses::default() }.run());
+        tasks.spawn(
+            Closer { parts, first: None, known, appeared: HashMap::new(), session: None, pauses: Pauses::default() }
+                .run(),
+        );
         let presence = Presence {
             number: 1,
             id: "a-1".to_owned(),

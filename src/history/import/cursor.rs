@@ -43,6 +43,9 @@ pub struct Totals {
     pub filtered: u64,
     /// Points that are older than what a target keeps.
     pub expired: u64,
+    /// Points without a number, of a target that keeps numbers only.
+    #[serde(default)]
+    pub not_representable: u64,
     /// Points that a target refused, by its words.
     pub refused: BTreeMap<String, u64>,
     /// Rows that cannot be read, and answers that are too large.

@@ -25,6 +25,7 @@ use crate::deliver::carrier::{Carried, Carrier};
 use crate::history::gaps::entity_list;
 use crate::history::recorder::missing_attributes::put_back;
 use crate::history::recorder::present::scope;
+use crate::history::recorder::renames::Renames;
 use crate::history::recorder::rows::Rows;
 use crate::history::recorder::statistics::{self, Described};
 use crate::history::recorder::walk::{Step, Walk, rest};
@@ -163,6 +164,7 @@ struct Import<'a> {
     present: HashMap<EntityId, StateChange>,
     registries: Arc<Registries>,
     scope: Vec<EntityId>,
+    renames: Renames,
     sides: Vec<Side<'a>>,
     imports: Imports,
     cursor: Cursor,
@@ -214,7 +216,8 @@ impl<'a> Import<'a> {
         let now = recorder.commit(COMMIT, |words| progress(Progress::waiting(words))).await?;
         let shaper = Shaper::new(plan.rules, plan.places.clone(), Arc::clone(&registries), plan.now);
         // Whoever is gone, or has another name now, may still have a past.
-        let known = entity_list::names(plan.data_dir).await;
+        let (known, renames) = entity_list::known(plan.data_dir).await;
+        let renames = Renames::that_moved(&renames, &mut recorder).await?;
         let scope = scope(present.keys(), &registries, known, |entity| shaper.wants(entity));
         let resumed = earlier.is_some();
         let cursor = match earlier {
@@ -243,6 +246,7 @@ impl<'a> Import<'a> {
             present,
             registries,
             scope,
+            renames,
             sides,
             imports,
             noted: cursor.clone(),
@@ -303,7 +307,8 @@ impl<'a> Import<'a> {
             let mut points = Points::default();
             for mut row in rows {
                 row.attributes = put_back(&row.attributes, present.as_deref(), tags);
-                shaper.take(row.into_change(&entity), &mut |fate, _| points.take(&fate));
+                let name = self.renames.name_at(&entity, row.last_updated);
+                shaper.take(row.into_change(name), &mut |fate, _| points.take(&fate));
             }
             self.push(points).await?;
         }
@@ -437,6 +442,7 @@ impl<'a> Import<'a> {
             for refused in refused {
                 match refused.reason {
                     Rejection::Expired => totals.expired += 1,
+                    Rejection::NoNumber => totals.not_representable += 1,
                     Rejection::SetAside(_) => *totals.refused.entry(refused.words).or_default() += 1,
                 }
             }

@@ -3,11 +3,12 @@
 //! [`Recorder`] asks one question at a time, on a connection of its own. [`walk`] goes through a time with it, in
 //! [`windows`] with answers of a good size; [`commit`] makes sure that the recorder has written down what there is to
 //! ask for; [`rows`] and [`statistics`] read the answers, [`missing_attributes`] puts back what the recorder does not keep,
-//! [`present`] are the states of now.
+//! [`present`] are the states of now, [`renames`] what entities were called before.
 
 pub mod commit;
 pub mod missing_attributes;
 pub mod present;
+pub mod renames;
 pub mod rows;
 pub mod statistics;
 pub mod walk;

@@ -70,6 +70,11 @@ impl Roster {
         Self { entities, places, tags, skip_restored }
     }
 
+    /// Points of this name are of that entity too, unless there is one that is called so now.
+    pub fn also_called(&mut self, place: usize, before: &EntityId) {
+        self.places.entry(before.clone()).or_insert(place);
+    }
+
     #[must_use]
     pub fn ids(&self) -> Vec<EntityId> {
         self.entities.iter().map(|watched| watched.id.clone()).collect()

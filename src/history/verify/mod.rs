@@ -24,6 +24,7 @@ use self::report::{Report, TargetReport, Unknown, Unverifiable};
 use self::side::Sides;
 use crate::config::settings::{Delivery, HomeAssistant, NamedTarget};
 use crate::history::recorder::present::{Present, nearest};
+use crate::history::recorder::renames::{Rename, Renames};
 use crate::history::recorder::rows::Row;
 use crate::history::recorder::walk::{Step, Walk};
 use crate::history::recorder::windows::Window;
@@ -60,6 +61,8 @@ pub struct Plan<'a> {
     pub until: Option<Timestamp>,
     /// Empty: all.
     pub entities: Vec<EntityId>,
+    /// What entities were called before.
+    pub renames: Vec<Rename>,
     /// What is missing is written.
     pub repair: bool,
     /// The wall clock.
@@ -136,6 +139,7 @@ enum TargetError {
 /// All that goes along with the time.
 struct Course {
     period: Period,
+    renames: Renames,
     /// Of all entities that Home Assistant has now.
     names: Vec<String>,
     roster: Roster,
@@ -174,14 +178,17 @@ async fn verify(plan: &Plan<'_>, progress: &mut (dyn FnMut(Progress) + Send)) ->
     let committed = recorder.commit(COMMIT, |words| progress(Progress::waiting(words))).await?;
     let period = Period::of(plan, committed)?;
     sides.learn_retention(plan, period).await?;
-    let mut course = Course::new(plan, present, period);
+    let mut renames = plan.renames.clone();
+    renames.retain(|rename| rename.at > period.from);
+    let renames = Renames::that_moved(&renames, &mut recorder).await?;
+    let mut course = Course::new(plan, present, period, renames);
     let ids = course.roster.ids();
     course.reaches_back = recorder.reaches_back(&ids, period.from).await?;
     if plan.skip_restored {
         learn_what_was_before(&mut recorder, &ids, period, &mut course.roster).await?;
     }
 
-    let mut notes = Vec::new();
+    let mut notes = course.renamed();
     let mut walk = Walk::new(&ids, period.from, period.until);
     let mut begun = period.from;
     loop {
@@ -272,7 +279,7 @@ fn conclude(course: &Course, sides: Sides<'_>, version: String, notes: Vec<Strin
 }
 
 impl Course {
-    fn new(plan: &Plan<'_>, present: Present, period: Period) -> Self {
+    fn new(plan: &Plan<'_>, present: Present, period: Period, renames: Renames) -> Self {
         let states = present.by_entity(plan.now);
         let registries = Arc::new(present.registries);
         let shaper = || Shaper::new(plan.rules, plan.places.clone(), Arc::clone(&registries), plan.now);
@@ -289,9 +296,14 @@ impl Course {
         entities.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
         let mut treatments = Treatments::new(plan.rules);
         let _ = treatments.learn(Arc::clone(&registries));
-        let roster = Roster::new(entities, plan.rules, &treatments, plan.skip_restored);
+        let mut roster = Roster::new(entities, plan.rules, &treatments, plan.skip_restored);
+        for place in 0..roster.entities.len() {
+            let entity = roster.entities[place].id.clone();
+            renames.of(&entity).for_each(|rename| roster.also_called(place, &rename.before));
+        }
         let mut course = Self {
             period,
+            renames,
             names: present.states.into_iter().map(|state| state.entity_id).collect(),
             shaper: wanting,
             roster,
@@ -312,10 +324,23 @@ impl Course {
         course
     }
 
+    /// In words: whose points have another name before some time.
+    fn renamed(&self) -> Vec<String> {
+        let of_one = |entity: &EntityId| {
+            let words = |rename: &Rename| {
+                let Rename { before, now, at } = rename;
+                format!("{before} is renamed to {now} since {at}: its points of before have the name that it had")
+            };
+            self.renames.of(entity).map(words).collect::<Vec<_>>()
+        };
+        self.roster.entities.iter().flat_map(|watched| of_one(&watched.id)).collect()
+    }
+
     fn take(&mut self, entity: &EntityId, rows: Vec<Row>) {
         let Some(place) = self.roster.place(entity.as_str()) else { return };
         for row in rows {
-            let (change, is_optional) = self.roster.take(place, row);
+            let (mut change, is_optional) = self.roster.take(place, row);
+            change.entity = self.renames.name_at(entity, change.last_updated).clone();
             if is_optional {
                 self.optional.insert((place, change.last_updated));
             }

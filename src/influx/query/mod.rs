@@ -135,8 +135,13 @@ impl Reader {
     /// How long the target keeps points, if it says so. `None`: for ever, or nobody knows.
     pub async fn retention(&mut self) -> Result<Option<Duration>, ReadError> {
         match self {
-            Self::Server(reader) if reader.kind == Some(Kind::V1) => reader.retention().await,
-            _ => Ok(None),
+            Self::Server(reader) => match reader.kind {
+                Some(Kind::V1) => reader.retention().await,
+                Some(Kind::V2) => Ok(reader.server.kept(Dialect::V2, false).await),
+                Some(Kind::VictoriaMetrics) => Ok(reader.server.kept(Dialect::V1, true).await),
+                Some(Kind::V3) | None => Ok(None),
+            },
+            Self::Archive(_) => Ok(None),
         }
     }
 

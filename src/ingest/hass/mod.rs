@@ -82,8 +82,8 @@ impl Default for Limits {
 pub enum News {
     /// It has told the states of all entities. They were handed over before.
     Live(Presence),
-    /// Entities that no session of this run told of before.
-    Appeared(Vec<EntityId>),
+    /// Entities that were not there before, with the times of their first states.
+    Appeared(Vec<(EntityId, Timestamp)>),
 }
 
 /// A session that tells what happens.

@@ -22,7 +22,7 @@ pub struct States {
     stale: HashSet<EntityId>,
     names: Names,
     /// Entities that were not known before, until somebody asks for them.
-    appeared: Vec<EntityId>,
+    appeared: Vec<(EntityId, Timestamp)>,
     /// Home Assistant began anew before the last snapshot: when, and what was held then of entities that it has not told of
     /// since.
     restart: Option<Restart>,
@@ -93,8 +93,8 @@ impl States {
         self.entities.values().map(|state| state.last_updated).max()
     }
 
-    /// Entities that were told of for the first time since this was asked last.
-    pub fn take_appeared(&mut self) -> Vec<EntityId> {
+    /// Entities that were told of for the first time since this was asked last, with the times of their states.
+    pub fn take_appeared(&mut self) -> Vec<(EntityId, Timestamp)> {
         std::mem::take(&mut self.appeared)
     }
 
@@ -132,7 +132,7 @@ impl States {
             Some((known, _)) => known.clone(),
             None => {
                 let entity = EntityId::parse(id).ok()?;
-                self.appeared.push(entity.clone());
+                self.appeared.push((entity.clone(), added.last_updated));
                 entity
             }
         };
