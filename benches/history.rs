@@ -1,6 +1,7 @@
-//! What the past costs: an import from a real recorder with a million rows, and a gap of ten minutes.
+//! What the past costs: an import from a real recorder with a million rows, a comparison of all of them, and a gap of ten
+//! minutes.
 //!
-//! `cargo bench --bench history -- [import] [gap]`
+//! `cargo bench --bench history -- [import] [verify] [gap]` (`verify` compares what `import` brought in, and does it first)
 //!
 //! Home Assistant and InfluxDB are the real ones (`make peers`). Home Assistant makes the first 25,000 rows and the tables;
 //! the others are copies of them in the same tables, spread over nine days: making all would take six minutes.
@@ -88,8 +89,8 @@ fn main() -> anyhow::Result<()> {
     let Some(influxd) = Influxd::start() else { return Ok(()) };
     let Some(mut home) = HomeAssistant::start(Setup { recorder: true, ..Setup::default() }) else { return Ok(()) };
     influxd.create_database(DATABASE);
-    if is_wanted("import") {
-        import(&runtime, &mut home, &influxd).context("import")?;
+    if is_wanted("import") || is_wanted("verify") {
+        past(&runtime, &mut home, &influxd, is_wanted("verify"))?;
     }
     if is_wanted("gap") {
         gap(&runtime, &home, &influxd).context("gap")?;
@@ -104,7 +105,7 @@ fn say(what: &str) {
 }
 
 /// Rows per second, what they cost us and Home Assistant, and how fast what happens meanwhile is stored.
-fn import(runtime: &Runtime, home: &mut HomeAssistant, influxd: &Influxd) -> anyhow::Result<()> {
+fn past(runtime: &Runtime, home: &mut HomeAssistant, influxd: &Influxd, verifies: bool) -> anyhow::Result<()> {
     let (from, until, rows) = give_rows(runtime, home)?;
     let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
     let mut service = Ours::service(&folder.path().join("service"), home, influxd)?;
@@ -114,41 +115,57 @@ fn import(runtime: &Runtime, home: &mut HomeAssistant, influxd: &Influxd) -> any
     let quiet = watch(runtime, home, influxd, &mut || quiet_for(Duration::from_secs(20)));
     let quiet = quiet.context("without an import")?;
     let at = |seconds: i64| ha_ingestor::model::time::Timestamp::from_micros(seconds * 1_000_000).to_string();
-    let arguments = ["import", "--from", &at(from), "--to", &at(until)];
-    say("the import begins");
-    let mut import = Ours::start(&folder.path().join("import"), home, influxd, &arguments)?;
+    let mut seen = vec![("with nothing beside", quiet)];
+    for command in ["import", "verify"].into_iter().take(1 + usize::from(verifies)) {
+        say(&format!("{command} begins"));
+        let arguments = [command, "--from", &at(from), "--to", &at(until)];
+        let ours = Ours::start(&folder.path().join(command), home, influxd, &arguments)?;
+        seen.push((command, measure(runtime, home, influxd, ours, rows).context(command)?));
+    }
+    println!("\n{:<52} {:>10} {:>10}", "ms", "median", "longest");
+    for (what, seen) in seen {
+        let [ping, live] = [seen.pings, seen.live].map(|mut times| {
+            times.sort();
+            let ms = |time: Option<&Duration>| time.map_or(f64::NAN, |time| time.as_secs_f64() * 1e3);
+            (ms(times.get(times.len() / 2)), ms(times.last()))
+        });
+        println!("{:<52} {:>10.1} {:>10.1}", format!("{what}: Home Assistant answers a ping"), ping.0, ping.1);
+        println!("{:<52} {:>10.0} {:>10.0}", format!("{what}: a state is in InfluxDB"), live.0, live.1);
+    }
+    Ok(())
+}
+
+/// What a command costs that goes through so many rows, and what is seen meanwhile.
+fn measure(
+    runtime: &Runtime,
+    home: &HomeAssistant,
+    influxd: &Influxd,
+    mut ours: Ours,
+    rows: u64,
+) -> anyhow::Result<Seen> {
     let home_before = processor(home.process_id())?;
     let over = AtomicBool::new(false);
     let (busy, cost) = thread::scope(|scope| {
         let costing = scope.spawn(|| {
-            let cost = import.cost_until_the_end();
+            let cost = ours.cost_until_the_end();
             over.store(true, Ordering::SeqCst);
             cost
         });
         let busy = watch(runtime, home, influxd, &mut || over.load(Ordering::SeqCst));
         (busy, costing.join().expect("it does not panic"))
     });
-    let (busy, cost) = (busy.context("with an import")?, cost?);
+    let (busy, cost) = (busy?, cost?);
     let home_seconds = processor(home.process_id())? - home_before;
     #[expect(clippy::cast_precision_loss, reason = "figures for a person")]
     let millions = rows as f64 / 1e6;
-    println!("\nimport of {rows} rows, beside a service that runs");
+    println!("\n{rows} rows, beside a service that runs");
     println!("{:<52} {:>10.2}", "CPU s of Home Assistant / CPU s of ours", home_seconds / cost.processor);
+    println!("{:<52} {:>10.1}", "seconds", cost.took.as_secs_f64());
     println!("{:<52} {:>10.0}", "rows/s", millions * 1e6 / cost.took.as_secs_f64());
     println!("{:<52} {:>10.2}", "CPU s of ours / 1 M rows", cost.processor / millions);
     println!("{:<52} {:>10.2}", "CPU s of Home Assistant / 1 M rows", home_seconds / millions);
     println!("{:<52} {:>10.1}", "peak memory of ours, MiB", f64::from(cost.peak_kib) / 1024.0);
-    println!("\n{:<52} {:>10} {:>10}", "ms", "median", "longest");
-    for (what, seen) in [("without an import", quiet), ("with an import", busy)] {
-        let [ping, live] = [seen.pings, seen.live].map(|mut times| {
-            times.sort();
-            let ms = |time: Option<&Duration>| time.map_or(f64::NAN, |time| time.as_secs_f64() * 1e3);
-            (ms(times.get(times.len() / 2)), ms(times.last()))
-        });
-        println!("{:<52} {:>10.1} {:>10.1}", format!("Home Assistant answers a ping, {what}"), ping.0, ping.1);
-        println!("{:<52} {:>10.0} {:>10.0}", format!("a state is in InfluxDB, {what}"), live.0, live.1);
-    }
-    Ok(())
+    Ok(busy)
 }
 
 /// From the start of the service to the moment when it says that no gap is open.
