@@ -76,9 +76,12 @@ impl VictoriaMetrics {
     fn flush(&self) {
         wait_until("what VictoriaMetrics took can be found", Duration::from_secs(30), || {
             self.get("/internal/force_flush");
-            let taken = self.metric("vm_rows_added_to_storage_total") - self.metric("vm_rows_ignored_total");
+            // What it says of its storage may be a second old, what it says of requests is not.
+            let (taken, added) = (self.metric("vm_rows_inserted_total"), self.metric("vm_rows_added_to_storage_total"));
+            let kept = added - self.metric("vm_rows_ignored_total");
             let found = self.metric("vm_rows{type=\"storage/");
-            (self.metric("vm_pending_rows{type=\"storage\"}") == 0.0 && found >= taken).then_some(())
+            let waits = self.metric("vm_pending_rows{type=\"storage\"}") > 0.0;
+            (added >= taken && found >= kept && !waits).then_some(())
         });
     }
 

@@ -133,7 +133,7 @@ struct Compared {
     difference: Difference,
     /// Rows of the recorder that the database has, or should have.
     known: usize,
-    /// Of a text it stores a zero: `verify` counts points without a number apart, and does not look for others of the kind.
+    /// It gets and keeps numbers only: `verify` counts points without a number apart, and does not look for others of the kind.
     loses_texts: bool,
 }
 
