@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::config::settings::Settings;
-use crate::history::import::cursor;
+use crate::history::import::cursor::{self, Imports};
 use crate::runtime::file::replace;
 use crate::runtime::repeats::{Repeats, Worth};
 use crate::status::board::Board;
@@ -44,10 +44,18 @@ impl FirstImport {
         let is_first = board.targets.iter().all(|target| target.backlog.watermark.get().is_none());
         // Versions before this one noted it nowhere else.
         let was_begun = data_dir.join(cursor::FILE).exists();
+        let is_unfinished = || Imports::load(data_dir).is_ok_and(|imports| imports.has_all());
         match read(&path) {
             Ok(Some(Note { done: false })) => {}
-            Ok(None) if is_first && !was_begun => note(&path, false),
+            Ok(None) if is_first && !was_begun || was_begun && is_unfinished() => note(&path, false),
             Ok(_) => return None,
+            Err(err) if err.kind() != io::ErrorKind::InvalidData && err.kind() != io::ErrorKind::UnexpectedEof => {
+                warn!(
+                    "cannot read {}: {err}; it is not known whether the import at the first start is done",
+                    path.display()
+                );
+                return None;
+            }
             Err(err) => {
                 warn!("{} is damaged ({err}): the import at the first start is done once more", path.display());
                 note(&path, false);

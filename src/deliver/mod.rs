@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::settings;
 use crate::dead_letters::Store;
-use crate::influx::Target;
+use crate::influx::{Answer, Target};
 use crate::model::record::Batch;
 use crate::runtime::alive::beating;
 use crate::runtime::{backoff, clock};
@@ -294,7 +294,7 @@ impl Delivery {
 
     async fn send(&mut self, lane: Lane, part: &Batch) -> Option<Verdict> {
         let began = tokio::time::Instant::now();
-        let sent = self.closing.within(self.target.send(part)).await?;
+        let sent = self.closing.within(Box::pin(self.target.send(part))).await?;
         let is_probe = self.breaker.is_probing();
         let verdict = judge(&sent, part, clock::now());
         let verdict = self.streak(lane).stuck.handle(&sent.answer, verdict, is_probe);
@@ -306,7 +306,8 @@ impl Delivery {
             _ => {}
         }
         // Who names a bad line has looked at all of them: it works.
-        if matches!(verdict, Verdict::Stored | Verdict::Refused { .. }) {
+        let was_asked = !matches!(sent.answer, Answer::NoneFit);
+        if was_asked && matches!(verdict, Verdict::Stored | Verdict::Refused { .. }) {
             self.succeeded(lane);
         }
         Some(verdict)

@@ -1,9 +1,9 @@
-//! What a server does not take, although it says that it does. Pure, but for the clock that the caller has.
+//! What a server does not take, although it says that it does.
 //!
 //! VictoriaMetrics keeps numbers only, and it and InfluxDB 2 answer 204 to points that are older than they keep. Such lines are
 //! not sent, and are told apart.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
@@ -15,8 +15,31 @@ use crate::model::time::Timestamp;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Limits {
     pub(super) numbers_only: bool,
-    /// `None`: for ever, or nobody knows.
-    pub(super) kept: Option<Duration>,
+    /// `None`: everything is kept, or nobody knows.
+    pub(super) oldest: Option<Oldest>,
+}
+
+/// What is older than this is not kept; it grows older as time passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Oldest {
+    /// When it was asked for, by the server's clock.
+    micros: i64,
+    asked: Instant,
+}
+
+impl Oldest {
+    /// `now`: by the server's clock.
+    pub(super) fn at(now: SystemTime, kept: Duration) -> Option<Self> {
+        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let now = micros(now.duration_since(UNIX_EPOCH).ok()?);
+        Some(Self { micros: now.saturating_sub(micros(kept)), asked: Instant::now() })
+    }
+
+    #[must_use]
+    pub(super) fn now(&self) -> Timestamp {
+        let since = i64::try_from(self.asked.elapsed().as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(self.micros.saturating_add(since))
+    }
 }
 
 /// What is sent of a batch.
@@ -28,15 +51,14 @@ pub(super) struct Fit {
 
 impl Limits {
     /// `None`: all of it is sent as it is.
-    pub(super) fn fit(&self, batch: &Batch, now: Timestamp) -> Option<Fit> {
+    pub(super) fn fit(&self, batch: &Batch) -> Option<Fit> {
         if *self == Self::default() {
             return None;
         }
-        let kept = self.kept.map(|kept| i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
-        let oldest = kept.map_or(i64::MIN, |kept| now.as_micros().saturating_sub(kept));
+        let oldest = self.oldest.map_or(Timestamp::from_micros(i64::MIN), |oldest| oldest.now());
         let mut fit = Fit { body: Vec::with_capacity(batch.bytes().len()), unfit: Vec::new() };
         for (at, record) in batch.records().enumerate() {
-            if record.time.as_micros() < oldest {
+            if record.time < oldest {
                 fit.unfit.push((at, Rejection::Expired));
             } else if !self.numbers_only {
                 fit.body.extend_from_slice(record.bytes);
@@ -90,9 +112,9 @@ pub(super) fn kept_by_buckets(answer: &[u8], bucket: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
-    use super::{Limits, kept_by_buckets, kept_by_flags};
+    use super::{Limits, Oldest, kept_by_buckets, kept_by_flags};
     use crate::model::fate::Rejection;
     use crate::model::record::{Batch, Record};
     use crate::model::time::Timestamp;
@@ -105,16 +127,17 @@ mod tests {
             let time = Timestamp::from_micros(second * 1_000_000);
             batch.push(id, Record { time, context: None, bytes: line.as_bytes() });
         }
-        let now = Timestamp::from_micros(10_000_000);
-        let check = |numbers_only, kept, body: &str, unfit: &[(usize, Rejection)]| {
-            let fit = Limits { numbers_only, kept }.fit(&batch, now).unwrap();
+        let now = UNIX_EPOCH + Duration::from_secs(10);
+        let check = |numbers_only, kept: Option<Duration>, body: &str, unfit: &[(usize, Rejection)]| {
+            let oldest = kept.and_then(|kept| Oldest::at(now, kept));
+            let fit = Limits { numbers_only, oldest }.fit(&batch).unwrap();
             assert_eq!((std::str::from_utf8(&fit.body).unwrap(), &fit.unfit[..]), (body, unfit));
         };
         check(true, None, "m a=1 5\nm a=2 9\n", &[(1, Rejection::NoNumber)]);
         let kept = Some(Duration::from_secs(3));
         check(false, kept, "m b=\"x\" 9\nm a=2 9\n", &[(0, Rejection::Expired)]);
         check(true, kept, "m a=2 9\n", &[(0, Rejection::Expired), (1, Rejection::NoNumber)]);
-        assert!(Limits::default().fit(&batch, now).is_none());
+        assert!(Limits::default().fit(&batch).is_none());
     }
 
     #[test]

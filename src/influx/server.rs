@@ -1,21 +1,27 @@
 //! A database behind HTTP: finds out what it is, then writes in its own dialect.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use url::Url;
 
 use crate::config::settings::{self, Api, Compression};
 use crate::model::record::Batch;
-use crate::runtime::clock;
 
 use super::compress::Gzip;
 use super::detect::{self, Decision, Known};
 use super::http::{Answered, Client, Failure};
-use super::limits::{self, Limits};
+use super::limits::{self, Limits, Oldest};
 use super::reply::Reply;
 use super::request::Requests;
 use super::{Answer, Dialect, Fault, OpenError, Sent};
+
+/// So long what a server said of its limits is believed.
+const ASK_AGAIN: Duration = Duration::from_mins(10);
+
+/// Nobody says how long points are kept.
+#[derive(Debug)]
+pub(super) struct NoAnswer;
 
 /// A body below this fits one packet whatever is done to it.
 const PLAIN_BYTES: usize = 1024;
@@ -29,8 +35,8 @@ pub struct Server {
     /// `None`: the server is asked, and asked again when it behaves like another one.
     fixed: Option<Dialect>,
     known: Option<Known>,
-    /// What the server that was reached last does not take. `None`: it is asked.
-    limits: Option<Limits>,
+    /// What the server that was reached last does not take, and when it said so. `None`: it is asked.
+    limits: Option<(Limits, Instant)>,
     /// Of InfluxDB 2.
     bucket: String,
 }
@@ -68,7 +74,7 @@ impl Server {
             Err(answer) => return Sent { answer, bytes: 0, unfit: Vec::new() },
         };
         let fit = match self.limits(dialect).await {
-            Ok(limits) => limits.fit(batch, clock::now()),
+            Ok(limits) => limits.fit(batch),
             Err(answer) => return Sent { answer, bytes: 0, unfit: Vec::new() },
         };
         let (lines, unfit) = fit.map_or((None, Vec::new()), |fit| (Some(fit.body), fit.unfit));
@@ -94,36 +100,58 @@ impl Server {
         Sent { answer, bytes, unfit }
     }
 
-    /// What the server does not take, as far as it says so; asks once for each time that it is reached anew.
+    /// What the server does not take, as far as it says so. It is asked when it is reached anew, and now and then: somebody may
+    /// have changed it. Whoever cannot be asked now is asked with the next batch.
     async fn limits(&mut self, dialect: Dialect) -> Result<Limits, Answer> {
-        if let Some(limits) = self.limits {
+        if let Some((limits, _)) = self.limits.filter(|(_, said)| said.elapsed() < ASK_AGAIN) {
             return Ok(limits);
         }
         let is_victoria_metrics = match (&self.known, dialect) {
             (Some(known), _) => known.name == detect::VICTORIA_METRICS,
             // The options name the API, and VictoriaMetrics has it too.
             (None, Dialect::V1 | Dialect::V2) => {
-                let ping = self.client.send(self.requests.ping()).await.map_err(|failure| self.no_answer(failure))?;
-                detect::is_victoria_metrics(&ping)
+                match self.client.send(self.requests.ping()).await.map_err(|failure| self.no_answer(failure)) {
+                    Ok(ping) => detect::is_victoria_metrics(&ping),
+                    // A proxy may let nothing but writes pass.
+                    Err(Answer::Nothing { fault: Fault::Broken | Fault::NotHttp | Fault::Other, .. }) => {
+                        return Ok(Limits::default());
+                    }
+                    Err(answer) => return Err(answer),
+                }
             }
             (None, Dialect::V3) => false,
         };
-        let limits = Limits { numbers_only: is_victoria_metrics, kept: self.kept(dialect, is_victoria_metrics).await };
-        self.limits = Some(limits);
+        let mut limits = Limits { numbers_only: is_victoria_metrics, oldest: None };
+        if let Ok(kept) = self.kept(dialect, is_victoria_metrics).await {
+            limits.oldest = kept;
+            self.limits = Some((limits, Instant::now()));
+        }
         Ok(limits)
     }
 
-    /// How long it keeps what it would otherwise drop without a word. InfluxDB 1 and 3 say so when it happens.
-    pub(super) async fn kept(&self, dialect: Dialect, is_victoria_metrics: bool) -> Option<Duration> {
-        if is_victoria_metrics {
-            let flags = self.client.send(self.requests.flags()).await.ok()?;
-            return limits::kept_by_flags(&String::from_utf8_lossy(&flags.body));
+    /// What it does not keep, and would drop without a word, by its own clock. InfluxDB 1 and 3 say so when it happens.
+    ///
+    /// # Errors
+    /// It does not answer now.
+    pub(super) async fn kept(&self, dialect: Dialect, is_victoria_metrics: bool) -> Result<Option<Oldest>, NoAnswer> {
+        let request = match dialect {
+            _ if is_victoria_metrics => self.requests.flags(),
+            Dialect::V2 => self.requests.buckets(),
+            Dialect::V1 | Dialect::V3 => return Ok(None),
+        };
+        let Ok(answered) = self.client.send(request).await else { return Err(NoAnswer) };
+        if answered.status >= 500 {
+            return Err(NoAnswer);
         }
-        if dialect == Dialect::V2 {
-            let buckets = self.client.send(self.requests.buckets()).await.ok()?;
-            return limits::kept_by_buckets(&buckets.body, &self.bucket);
-        }
-        None
+        let kept = if is_victoria_metrics {
+            limits::kept_by_flags(&String::from_utf8_lossy(&answered.body))
+        } else {
+            limits::kept_by_buckets(&answered.body, &self.bucket)
+        };
+        // Ours may be another clock than the one by which points are dropped.
+        let date = answered.headers.get(hyper::header::DATE).and_then(|date| date.to_str().ok());
+        let now = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        Ok(now.zip(kept).and_then(|(now, kept)| Oldest::at(now, kept)))
     }
 
     /// What the server is; asks if that is not known yet.

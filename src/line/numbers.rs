@@ -24,7 +24,11 @@ fn copy(line: &[u8], out: &mut Vec<u8>) -> Option<bool> {
     loop {
         let value = end_of_name(rest, b'=')? + 1;
         let is_text = rest.get(value) == Some(&b'"');
-        let end = if is_text { end_of_text(rest, value)? } else { value + rest[value..].iter().position(is_end)? };
+        let end = if is_text {
+            end_of_text(rest, value)?
+        } else {
+            value + rest[value..].iter().position(|byte| is_end(*byte))?
+        };
         if !is_text {
             if std::mem::replace(&mut kept, true) {
                 out.push(b',');
@@ -56,7 +60,7 @@ fn end_of_text(text: &[u8], quote: usize) -> Option<usize> {
     Some(quote + 2 + end_of_name(text.get(quote + 1..)?, b'"')?)
 }
 
-fn is_end(byte: &u8) -> bool {
+fn is_end(byte: u8) -> bool {
     matches!(byte, b',' | b' ')
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::fake::answer;
 use crate::service::{Place, Service, output, printed};
-use crate::world::{Database, World};
+use crate::world::{Database, Mood, World};
 
 /// A second database, at which nobody listens yet.
 fn with_mirror(options: &mut Value) -> Database {
@@ -44,6 +45,36 @@ fn an_import_fills_the_healthy_one_and_goes_on_with_the_other_when_it_is_back() 
     assert!(told.contains("it went on where it had stopped"), "{told}");
     assert!(mirror.has(&world.expected()), "{told}");
     assert!(world.database.lines().is_empty(), "it lacked nothing");
+}
+
+/// The healthy one is interrupted as well: each goes on where it was, and neither is taken for done.
+#[test]
+fn an_import_that_is_interrupted_for_one_and_has_left_another_behind_goes_on_with_both() {
+    let (world, place) = (World::new(), Place::new());
+    let mut options = world.options();
+    options["delivery"]["batch_points"] = json!(200);
+    let mirror = with_mirror(&mut options);
+    world.home.storm(50);
+    // The mirror is dead from the first batch on; the other one dies later.
+    let requests = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    world.database.is(Mood::By(std::sync::Arc::new(move |_: &_| {
+        let is_late = requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 10;
+        is_late.then(|| answer(503, "busy"))
+    })));
+    let (code, told) = ended(&place, &options, &["import", "--no-statistics"]);
+    assert_eq!(code, Some(69), "{told}");
+    assert!(told.contains("influxdb: ") && told.contains("mirror_1: "), "{told}");
+    let stored = world.database.points().0.len();
+    assert!(stored > 0 && !world.database.has(&world.present()), "it was interrupted: {stored}");
+
+    world.database.is(Mood::Well);
+    let (code, told) = ended(&place, &options, &["import", "--no-statistics"]);
+    assert_eq!(code, Some(69), "the mirror is still dead: {told}");
+    assert!(world.database.has(&world.expected()), "{told}");
+    world.open(&mirror);
+    let (code, told) = ended(&place, &options, &["import", "--no-statistics"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(mirror.has(&world.expected()), "{told}");
 }
 
 #[test]

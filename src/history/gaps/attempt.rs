@@ -47,6 +47,8 @@ pub(super) struct Attempt<'a> {
     pub(super) wishes: Wishes,
     pub(super) known: &'a mut EntityList,
     pub(super) session: &'a Presence,
+    /// When those came that came lately.
+    pub(super) appeared: &'a HashMap<EntityId, (Timestamp, Instant)>,
     /// Until when everything was known before.
     pub(super) watermark: Timestamp,
     pub(super) is_torn: bool,
@@ -64,6 +66,8 @@ pub(super) struct Done {
     restored: Restored,
     /// Whom it is said of already that something is missing.
     named: HashSet<EntityId>,
+    /// Of whom what was given up, by where it begins.
+    lost: HashSet<(EntityId, Timestamp)>,
     /// Who got another name in the gap.
     renamed: Vec<Rename>,
     renames: Renames,
@@ -78,6 +82,7 @@ impl Done {
             evidence: Evidence::default(),
             restored,
             named: HashSet::new(),
+            lost: HashSet::new(),
             renamed: Vec::new(),
             renames: Renames::default(),
             was_begun: false,
@@ -118,7 +123,7 @@ impl Attempt<'_> {
         self.parts.board.history.phase("fetching");
         let from = self.done.reached.map_or(gap.from, |reached| reached.max(gap.from));
         let whole = Walk::new(&self.done.entities, from, gap.past_end());
-        self.walk(&mut recorder, whole, &now, Some(gap.until)).await?;
+        self.walk(&mut recorder, whole, &now, Some(gap)).await?;
         let mut in_hand = self.done.evidence.in_hand(gap);
         in_hand.retain(|entity| !self.done.named.contains(entity));
         if !in_hand.is_empty() {
@@ -219,7 +224,7 @@ impl Attempt<'_> {
         recorder: &mut Recorder,
         mut walk: Walk,
         now: &Now,
-        whole: Option<Timestamp>,
+        whole: Option<Gap>,
     ) -> Result<(), Open> {
         let history = &self.parts.board.history;
         loop {
@@ -231,10 +236,11 @@ impl Attempt<'_> {
                 }
                 Step::Lost(window, why) => self.give_up(&window, why),
                 Step::Reached(reached) => {
-                    let Some(until) = whole else { continue };
+                    let Some(gap) = whole else { continue };
                     history.fetched(0, 0, reached);
-                    self.done.reached = Some(reached);
-                    let reached = Past::Reached(reached.min(until));
+                    // What the recorder had in hand is looked for by the next attempt, too.
+                    self.done.reached = Some(reached.min(gap.last_minute()));
+                    let reached = Past::Reached(reached.min(gap.until));
                     self.parts.past.send(reached).await.map_err(|_| Open::NoPipeline)?;
                 }
                 Step::End => return Ok(()),
@@ -244,8 +250,13 @@ impl Attempt<'_> {
 
     /// Some time of one entity that nobody can bring here.
     fn give_up(&mut self, lost: &Window, why: &'static str) {
-        self.done.named.extend(lost.entities.iter().cloned());
-        let entity = lost.entities.first().map(|entity| entity.as_str().to_owned());
+        let Some(entity) = lost.entities.first() else { return };
+        self.done.named.insert(entity.clone());
+        if !self.done.lost.insert((entity.clone(), lost.from)) {
+            // An earlier attempt said so.
+            return;
+        }
+        let entity = Some(entity.as_str().to_owned());
         self.parts.board.history.fetched(0, 1, lost.from);
         self.tell(NotClosed { entity, from: lost.from, until: lost.until, why });
     }
@@ -280,7 +291,12 @@ impl Attempt<'_> {
     /// Home Assistant gives the past to the new name, unless that has one already. What happened in the gap has the name that
     /// history gives it: nobody knows when in the gap it got the new one.
     async fn learn_renames(&mut self, recorder: &mut Recorder, gap: Gap, now: &Now) -> Result<(), Open> {
-        let new = self.known.register(&now.registries, |_| gap.known_until());
+        // Somebody who came in this session has the name since then; of others nobody knows when in the gap they got it.
+        let came = |entity: &EntityId| self.appeared.get(entity).map(|(since, _)| *since);
+        let since = |entity: &EntityId| {
+            came(entity).filter(|since| *since > self.session.began).unwrap_or_else(|| gap.known_until())
+        };
+        let new = self.known.register(&now.registries, since);
         self.done.renamed.extend(new);
         let mut renames = self.known.renames();
         renames.retain(|rename| rename.at > gap.from);

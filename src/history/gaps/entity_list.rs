@@ -155,7 +155,7 @@ mod tests {
         let mut known = EntityList::load(folder.path()).await;
         let [before, now] = ["sensor.a", "sensor.b"].map(|name| EntityId::parse(name).unwrap());
         let rename = Rename { before, now, at: Timestamp::from_micros(7) };
-        assert_eq!(known.register(&called("sensor.b"), at), [rename.clone()]);
+        assert_eq!(known.register(&called("sensor.b"), at), std::slice::from_ref(&rename));
         assert_eq!(known.register(&called("sensor.b"), at), []);
         known.store().await.unwrap();
         assert_eq!(super::known(folder.path()).await.1, [rename]);

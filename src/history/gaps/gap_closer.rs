@@ -227,6 +227,7 @@ impl Closer {
                 wishes: (self.parts.wishes)(),
                 known: &mut self.known,
                 session: &session,
+                appeared: &self.appeared,
                 watermark: begin,
                 is_torn,
                 pauses: self.pauses,

@@ -59,7 +59,11 @@ pub struct Totals {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
+    /// Its targets are those that lack the rest.
     pub wish: Wish,
+    /// All targets of the import, in the order of the options. Versions before this one had no others.
+    #[serde(default)]
+    pub ordered: Vec<String>,
     /// Of the period: microseconds.
     pub began_at: i64,
     pub until: i64,
@@ -96,6 +100,7 @@ impl Cursor {
     pub fn new(wish: Wish, from: Timestamp, until: Timestamp) -> Self {
         Self {
             raw_done: !wish.raw,
+            ordered: wish.targets.clone(),
             wish,
             began_at: from.as_micros(),
             until: until.as_micros(),
@@ -104,6 +109,11 @@ impl Cursor {
             statistics_of: BTreeSet::new(),
             totals: Totals::default(),
         }
+    }
+
+    fn is_of(&self, wish: &Wish) -> bool {
+        let ordered = if self.ordered.is_empty() { &self.wish.targets } else { &self.ordered };
+        *ordered == wish.targets && Wish { targets: wish.targets.clone(), ..self.wish.clone() } == *wish
     }
 
     /// The beginning of the oldest hour that raw rows of the entity are in; hours before it are the statistics' own.
@@ -144,27 +154,36 @@ impl Imports {
         }
     }
 
-    /// Where to go on with what is wished for. If only some of its targets lack it, the wish of the cursor names these.
+    /// Where to go on with what is wished for, for targets of which none was `tried`. There may be several: each names the
+    /// targets that are as far.
     #[must_use]
-    pub fn of(&self, wish: &Wish) -> Option<Cursor> {
-        let is_of = |cursor: &&Cursor| {
-            let targets = cursor.wish.targets.iter().all(|target| wish.targets.contains(target));
-            targets && Wish { targets: wish.targets.clone(), ..cursor.wish.clone() } == *wish
-        };
-        self.imports.iter().rev().find(is_of).cloned()
+    pub fn of(&self, wish: &Wish, tried: &[String]) -> Option<Cursor> {
+        let is_left = |cursor: &&Cursor| !cursor.wish.targets.iter().any(|target| tried.contains(target));
+        self.imports.iter().rev().filter(|cursor| cursor.is_of(wish)).find(is_left).cloned()
+    }
+
+    /// It begins anew.
+    pub fn forget(&mut self, wish: &Wish) {
+        self.imports.retain(|cursor| !cursor.is_of(wish));
+    }
+
+    /// Whether one of everything that there is was begun.
+    #[must_use]
+    pub fn has_all(&self) -> bool {
+        self.imports.iter().any(|cursor| (cursor.wish.from, cursor.wish.until) == (None, None))
     }
 
     /// So far it is now.
     pub fn put(&mut self, cursor: Cursor) {
-        self.remove(&cursor.wish);
+        self.remove(&cursor);
         self.imports.push(cursor);
         let too_many = self.imports.len().saturating_sub(MOST);
         self.imports.drain(..too_many);
     }
 
-    /// It is done, or begins anew.
-    pub fn remove(&mut self, wish: &Wish) {
-        self.imports.retain(|cursor| cursor.wish != *wish);
+    /// It is done.
+    pub fn remove(&mut self, cursor: &Cursor) {
+        self.imports.retain(|other| (&other.wish, &other.ordered) != (&cursor.wish, &cursor.ordered));
     }
 
     /// It blocks, and is safe from a power cut when it returns.
@@ -207,20 +226,35 @@ mod tests {
         imports.put(cursor(wish(1), 7));
         imports.store(folder.path()).unwrap();
         let mut imports = Imports::load(folder.path()).unwrap();
-        assert_eq!([1, 2].map(|from| imports.of(&wish(from)).unwrap().reached), [7, 6]);
-        assert_eq!(imports.of(&Wish { value: false, ..wish(1) }), None);
-        imports.remove(&wish(1));
-        assert_eq!(imports.of(&wish(1)), None, "there is nothing left to do");
+        assert_eq!([1, 2].map(|from| imports.of(&wish(from), &[]).unwrap().reached), [7, 6]);
+        assert_eq!(imports.of(&Wish { value: false, ..wish(1) }, &[]), None);
+        imports.remove(&cursor(wish(1), 0));
+        assert_eq!(imports.of(&wish(1), &[]), None, "there is nothing left to do");
         (0..20).for_each(|from| imports.put(cursor(wish(from), 5)));
-        assert_eq!((imports.imports.len(), imports.of(&wish(0))), (MOST, None));
+        assert_eq!((imports.imports.len(), imports.of(&wish(0), &[])), (MOST, None));
     }
 
     #[test]
-    fn what_only_one_target_lacks_is_gone_on_with_for_that_one() {
+    fn targets_that_are_not_as_far_are_gone_on_with_one_after_the_other() {
         let mut imports = Imports::default();
-        imports.put(cursor(Wish { targets: vec!["b".into()], ..wish(1) }, 5));
-        assert_eq!(imports.of(&wish(1)).unwrap().wish.targets, ["b"]);
-        assert_eq!(imports.of(&Wish { targets: vec!["a".into()], ..wish(1) }), None);
+        let part = |target: &str| {
+            let targets = vec![target.to_owned()];
+            Cursor { ordered: wish(1).targets, ..cursor(Wish { targets, ..wish(1) }, 5) }
+        };
+        imports.put(part("b"));
+        imports.put(part("a"));
+        let next = |imports: &Imports, tried: &[String]| imports.of(&wish(1), tried).map(|cursor| cursor.wish.targets);
+        assert_eq!(next(&imports, &[]), Some(vec!["a".into()]));
+        assert_eq!(next(&imports, &["a".into()]), Some(vec!["b".into()]));
+        assert_eq!(next(&imports, &["a".into(), "b".into()]), None);
+        // An import of one target alone is another import.
+        let alone = Wish { targets: vec!["a".into()], ..wish(1) };
+        assert_eq!(imports.of(&alone, &[]), None);
+        imports.put(cursor(alone.clone(), 7));
+        imports.remove(&part("a"));
+        assert_eq!((next(&imports, &[]), imports.of(&alone, &[]).unwrap().reached), (Some(vec!["b".into()]), 7));
+        imports.forget(&wish(1));
+        assert_eq!((next(&imports, &[]), imports.of(&alone, &[]).unwrap().reached), (None, 7));
     }
 
     #[test]
@@ -239,7 +273,7 @@ mod tests {
         first["version"] = 1.into();
         for (done, expected) in [(false, Some(5)), (true, None)] {
             first["done"] = done.into();
-            assert_eq!(check(&first.to_string()).unwrap().of(&wish(1)).map(|cursor| cursor.reached), expected);
+            assert_eq!(check(&first.to_string()).unwrap().of(&wish(1), &[]).map(|cursor| cursor.reached), expected);
         }
     }
 

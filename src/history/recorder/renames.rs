@@ -38,13 +38,18 @@ impl Renames {
     /// # Errors
     /// It cannot be asked.
     pub async fn that_moved(renames: &[Rename], recorder: &mut Recorder) -> Result<Self, RecorderError> {
-        let mut moved = Vec::new();
-        for rename in renames.iter().filter(|rename| rename.before.is_valid()) {
-            if !recorder.reaches_back(std::slice::from_ref(&rename.before), rename.at).await? {
-                moved.push(rename.clone());
+        let mut latest_first: Vec<&Rename> = renames.iter().filter(|rename| rename.before.is_valid()).collect();
+        latest_first.sort_by_key(|rename| std::cmp::Reverse(rename.at));
+        let mut moved = Self::default();
+        for rename in latest_first {
+            // What is under the old name now may be the past of another entity that was given it later.
+            let last = Timestamp::from_micros(rename.at.as_micros() - 1);
+            let is_of_another = moved.name_at(&rename.before, last) != &rename.before;
+            if is_of_another || !recorder.reaches_back(std::slice::from_ref(&rename.before), rename.at).await? {
+                moved.0.entry(rename.now.clone()).or_default().push(rename.clone());
             }
         }
-        Ok(Self::new(moved))
+        Ok(moved)
     }
 
     #[must_use]
@@ -139,6 +144,13 @@ mod tests {
         check(&circle, "x.b", &[(35, "x.b"), (25, "x.a"), (15, "x.b"), (5, "x.a")]);
         let same = [rename("x.a", "x.a", 10)];
         check(&same, "x.a", &[(5, "x.a"), (15, "x.a")]);
+    }
+
+    #[test]
+    fn a_name_that_was_given_to_another_entity_has_two_pasts() {
+        let given_on = [rename("x.a", "x.old", 10), rename("x.new", "x.a", 20)];
+        check(&given_on, "x.old", &[(15, "x.old"), (5, "x.a")]);
+        check(&given_on, "x.a", &[(25, "x.a"), (15, "x.new"), (5, "x.new")]);
     }
 
     #[test]

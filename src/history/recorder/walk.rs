@@ -108,14 +108,21 @@ impl Walk {
                     if self.refusals > MOST_REFUSALS {
                         return Err(err.into());
                     }
-                    let control = Window { entities: self.answered.iter().cloned().collect(), ..window.clone() };
+                    let asked = window.clone();
                     let Some(entity) = self.windows.refused() else { continue };
-                    if control.entities.is_empty() {
+                    let Some(known) = self.answered.clone().filter(|known| *known != entity) else {
                         // It is asked about once more, after the others.
+                        self.answered = None;
                         continue;
-                    }
+                    };
                     // Does it refuse this one, or everything at the moment?
-                    recorder.rows(&control).await?;
+                    match recorder.rows(&Window { entities: [known].into(), ..asked }).await {
+                        Err(err) if err.is_lost_on_the_way() => {
+                            recorder.connect_again().await?;
+                            continue;
+                        }
+                        answer => drop(answer?),
+                    }
                     self.refusals = 0;
                     let times = self.refused.entry(entity.clone()).or_default();
                     *times += 1;

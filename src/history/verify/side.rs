@@ -55,9 +55,9 @@ impl<'a> Sides<'a> {
     pub(super) async fn learn_retention(&mut self, plan: &Plan<'a>, period: Period) -> Result<(), VerifyError> {
         for mut side in std::mem::take(&mut self.open) {
             side.reader.settle().await;
-            match side.reader.retention().await {
-                Ok(kept) => {
-                    side.keeps(kept, plan.now, period);
+            match side.reader.oldest(plan.now).await {
+                Ok(oldest) => {
+                    side.kept_from = oldest.map(Timestamp::as_nanos).filter(|from| *from > period.from.as_nanos());
                     self.open.push(side);
                 }
                 Err(err) => self.failed.push(not_verified(side.target, &err.into())),
@@ -123,11 +123,6 @@ pub(super) struct Side<'a> {
 impl<'a> Side<'a> {
     fn new(target: &'a NamedTarget, reader: Reader, carrier: Option<Carrier>) -> Self {
         Self { target, reader, carrier, kept_from: None, tally: Tally::default(), repaired: 0, not_kept: 0 }
-    }
-
-    fn keeps(&mut self, kept: Option<Duration>, now: Timestamp, period: Period) {
-        let from = kept.map(|kept| now.as_nanos().saturating_sub(i64::try_from(kept.as_nanos()).unwrap_or(i64::MAX)));
-        self.kept_from = from.filter(|from| *from > period.from.as_nanos());
     }
 
     async fn compare(

@@ -21,10 +21,11 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{Method, Request};
 
 use super::http::{Answered, Client, Interrupted};
+use super::limits::Oldest;
 use super::probe::why_not;
 use super::reply::Reply;
 use super::request::{OUR_NAME, address, basic, header, token, version_1_token};
-use super::server::Server;
+use super::server::{NoAnswer, Server};
 use super::{Dialect, OpenError};
 use crate::config::settings::{self, Delivery};
 use crate::line::read::Series;
@@ -132,13 +133,19 @@ impl Reader {
         }
     }
 
-    /// How long the target keeps points, if it says so. `None`: for ever, or nobody knows.
-    pub async fn retention(&mut self) -> Result<Option<Duration>, ReadError> {
+    /// What is older than this the target does not keep, if it says so. `None`: everything is kept, or nobody knows. `now`: our
+    /// clock, where a server does not tell its own.
+    pub async fn oldest(&mut self, now: Timestamp) -> Result<Option<Timestamp>, ReadError> {
+        let of_ours = |kept: Duration| {
+            let kept = i64::try_from(kept.as_micros()).unwrap_or(i64::MAX);
+            Timestamp::from_micros(now.as_micros().saturating_sub(kept))
+        };
+        let told = |oldest: Result<Option<Oldest>, NoAnswer>| oldest.ok().flatten().map(|oldest| oldest.now());
         match self {
             Self::Server(reader) => match reader.kind {
-                Some(Kind::V1) => reader.retention().await,
-                Some(Kind::V2) => Ok(reader.server.kept(Dialect::V2, false).await),
-                Some(Kind::VictoriaMetrics) => Ok(reader.server.kept(Dialect::V1, true).await),
+                Some(Kind::V1) => Ok(reader.retention().await?.map(of_ours)),
+                Some(Kind::V2) => Ok(told(reader.server.kept(Dialect::V2, false).await)),
+                Some(Kind::VictoriaMetrics) => Ok(told(reader.server.kept(Dialect::V1, true).await)),
                 Some(Kind::V3) | None => Ok(None),
             },
             Self::Archive(_) => Ok(None),

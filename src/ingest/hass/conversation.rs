@@ -331,7 +331,9 @@ impl Conversation<'_> {
             let (number, id, over) = (self.number, self.id.to_owned(), self.over.clone());
             // No state is newer than the session's beginning, whoever's clock said when that was.
             let began = self.states.newest().map_or(self.began, |newest| newest.min(self.began));
-            let (away, home_began) = (self.away, self.states.home_began());
+            // One that had no entities yet began later than anything that is told of before.
+            let home_began = self.states.home_began().or(self.states.is_restarting().then_some(self.began));
+            let away = self.away;
             let _ = self.news.send(News::Live(Presence { number, id, began, away, since, home_began, restored, over }));
         }
         Ok(())

@@ -87,6 +87,12 @@ impl States {
         self.restart.as_ref().and_then(|restart| restart.began)
     }
 
+    /// Whether it began anew and told of no entity yet when it was asked first.
+    #[must_use]
+    pub fn is_restarting(&self) -> bool {
+        self.restart.as_ref().is_some_and(|restart| restart.began.is_none())
+    }
+
     /// The latest time of any state.
     #[must_use]
     pub fn newest(&self) -> Option<Timestamp> {

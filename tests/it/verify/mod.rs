@@ -204,8 +204,8 @@ fn points_that_home_assistant_does_not_know_are_extra_or_have_another_time() {
     let [_, _, missing, extra, differing] = counts(&report);
     assert_eq!((code, missing, extra, differing), (Some(1), 0, 1, 1), "{report}");
     assert_eq!(bench.json(&url, &["--entity", "sensor.meter", "--repair"]).0, Some(1), "it is not missing");
-    let (_, report) = bench.json(&url, &["--entity", "sensor.no_such"]);
-    assert_eq!(report["cannot_be_verified"][0]["reason"], "Home Assistant does not know it");
+    let (code, report) = bench.json(&url, &["--entity", "sensor.no_such"]);
+    assert_eq!((code, &report["unknown"][0]["entity"]), (Some(1), &"sensor.no_such".into()), "{report}");
 }
 
 #[test]
