@@ -213,3 +213,50 @@ fn failure(error: &(dyn StdError + 'static), body_bytes: u64) -> Failure {
     };
     Failure::Nothing { fault, words: innermost }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use hyper::Request;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+    use tokio::time::{sleep, timeout};
+
+    use super::{Client, Failure, Interrupted};
+    use crate::config::settings::Tls;
+    use crate::influx::Fault;
+
+    /// Each piece of it comes in time, and there is always another one.
+    #[tokio::test]
+    async fn an_answer_that_never_ends_meets_a_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // The question comes first.
+            let _ = stream.read(&mut [0; 1_024]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n").await.unwrap();
+            while stream.write_all(b"a line\n").await.is_ok() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let client = Client::new(&Tls { verify: true, ca_certificate: None }, Duration::from_millis(100)).unwrap();
+        let request = Request::get(url).body(Full::new(Bytes::new())).unwrap();
+        let mut lines = 0;
+        let mut count = |_: &[u8]| {
+            lines += 1;
+            Ok(())
+        };
+        let ended = timeout(Duration::from_secs(20), client.lines(request, &mut count)).await.expect("it ends");
+        let Err(Interrupted::Failed(Failure::Nothing { fault: Fault::TimedOut, words })) = ended else {
+            panic!("it had no end")
+        };
+        assert_eq!(words, "its answer did not end within 0.5 s");
+        assert!(lines > 5, "{lines}");
+    }
+}

@@ -26,6 +26,9 @@ fn sum(metrics: &str, name: &str) -> f64 {
 /// The tags of a series, and under `__name__` its measurement and field.
 pub(crate) type Labels = BTreeMap<String, String>;
 
+/// Of what was taken. Measured: asked to flush right after a write, 60 of 120 searches lacked what was written.
+const FLUSHES_EVERY: Duration = Duration::from_secs(1);
+
 /// Milliseconds since 1970, and the number.
 pub(crate) type Sample = (i64, f64);
 
@@ -76,20 +79,11 @@ impl VictoriaMetrics {
         series.collect()
     }
 
-    /// Until all that it took is where a search looks. What was written in the last seconds is not; and while it is brought
-    /// there by VictoriaMetrics itself, it is neither there nor among what waits, and flushing does not wait for it.
+    /// Until all that it took is where a search looks. It brings it there by itself once a second, and nothing that it says tells
+    /// when: asked to flush, it leaves alone what is younger than that, and its metrics are up to a second old.
     fn flush(&self) {
-        wait_until("what VictoriaMetrics took can be found", Duration::from_secs(30), || {
-            self.get("/internal/force_flush");
-            let metrics = self.get("/metrics").body;
-            let of = |name: &str| sum(&metrics, name);
-            // What it says of its storage may be a second old, what it says of requests is not.
-            let is_new = of("vm_rows_added_to_storage_total") >= of("vm_rows_inserted_total");
-            // What waits is among the rows; what is on its way is in neither.
-            let nothing_waits = of("vm_pending_rows{type=\"storage\"}") == 0.0;
-            let kept = of("vm_rows_added_to_storage_total") - of("vm_rows_ignored_total");
-            (is_new && nothing_waits && of("vm_rows{type=\"storage/") >= kept).then_some(())
-        });
+        std::thread::sleep(FLUSHES_EVERY * 2);
+        self.get("/internal/force_flush");
     }
 
     /// The sum of its own metrics whose names begin so.
