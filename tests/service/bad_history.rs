@@ -341,7 +341,12 @@ fn without_the_note_it_says_once_what_to_do_and_an_import_brings_the_rest() {
 }
 
 fn days_ago(days: i64) -> String {
-    Timestamp::from_micros(clock::now().as_micros() - days * 24 * HOUR * 1_000_000).to_string()
+    hours_ago(24 * days)
+}
+
+/// The home has a day of history: what it is asked for is of the middle of it, wherever its first row is.
+fn hours_ago(hours: i64) -> String {
+    Timestamp::from_micros(clock::now().as_micros() - hours * HOUR * 1_000_000).to_string()
 }
 
 /// Runs an import to its end, which has this exit code. Returns what it said.
@@ -395,7 +400,7 @@ fn an_import_takes_everything_through_answers_that_break_and_rows_that_are_none(
 fn an_import_ends_with_what_home_assistant_says_and_the_same_command_goes_on() {
     let story = Story { world: World::new(), place: Place::new() };
     story.world.home.storm(50);
-    let day = days_ago(1);
+    let day = hours_ago(12);
     story.refuses_everything_after(2);
     let told = import(&story, &["--from", &day], 69);
     story.faults([]);
@@ -448,7 +453,7 @@ fn an_import_of_a_time_before_history_begins_says_when_it_begins() {
 fn an_import_of_another_period_does_not_make_a_long_one_forget_where_it_was() {
     let story = Story { world: World::new(), place: Place::new() };
     story.world.home.storm(50);
-    let (long, short) = (days_ago(1), days_ago(0));
+    let (long, short) = (hours_ago(12), hours_ago(0));
     story.refuses_everything_after(3);
     import(&story, &["--from", &long, "--no-statistics"], 69);
     story.faults([]);

@@ -105,7 +105,10 @@ impl<'a> Part<'a> {
                     Some(from) => {
                         if plan.wish.raw && !recorder.reaches_back(&scope, from).await? {
                             let begins = oldest(&mut recorder, &scope, now).await?;
-                            notes.push(format!("Home Assistant's raw history begins at {begins}"));
+                            // To the hour.
+                            if begins > from {
+                                notes.push(format!("Home Assistant's raw history begins at {begins}"));
+                            }
                         }
                         from
                     }
