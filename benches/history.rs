@@ -1,7 +1,6 @@
-//! What the past costs: an import from a real recorder with a million rows, a comparison of all of them, and a gap of ten
-//! minutes.
+//! Measures history: an import of a million rows from a real recorder, a `verify` of all of them, and a gap of ten minutes.
 //!
-//! `cargo bench --bench history -- [import] [verify] [gap]` (`verify` compares what `import` brought in, and does it first)
+//! `cargo bench --bench history -- [import] [verify] [gap]` (`verify` runs `import` first)
 //!
 //! Home Assistant and InfluxDB are the real ones (`make peers`). Home Assistant makes the first 25,000 rows and the tables;
 //! the others are copies of them in the same tables, spread over nine days: making all would take six minutes.
@@ -135,7 +134,7 @@ fn past(runtime: &Runtime, home: &mut HomeAssistant, influxd: &Influxd, verifies
     Ok(())
 }
 
-/// What a command costs that goes through so many rows, and what is seen meanwhile.
+/// Runs a command over `rows` rows and prints its cost. Returns the latencies seen meanwhile.
 fn measure(
     runtime: &Runtime,
     home: &HomeAssistant,

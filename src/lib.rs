@@ -56,7 +56,7 @@
 //! | If you are in | you do not know |
 //! | --- | --- |
 //! | a decider | tokio, files, sockets, the time |
-//! | `ingest`, `history::gaps` | what becomes of an event: points, the spool (`ingest` hands the filter on, so that Home Assistant sends less) |
+//! | `ingest`, `history::{gaps, recorder}` | what becomes of an event: points, the spool (`ingest` hands the filter on, so that Home Assistant sends less) |
 //! | `rules` | who works by them, and where the file is |
 //! | `pipeline` | files, HTTP, how an event travelled (of its source only what tells one change from two) |
 //! | `line` | rules, batches, versions of InfluxDB |

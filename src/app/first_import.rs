@@ -1,5 +1,5 @@
-//! The import that somebody wishes for at the first start: noted on disk before the first question is asked, and tried again,
-//! at later starts too, until it is done.
+//! Import at the first start (`history.import_on_first_start`): noted on disk before the first request, and retried, also at
+//! later starts, until it is done.
 
 use std::io;
 use std::path::{Path, PathBuf};

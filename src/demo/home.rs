@@ -56,7 +56,7 @@ pub struct Home {
     places: HashMap<Arc<str>, usize>,
     /// In the order of `entities`; `None` where one was removed.
     states: Vec<Option<Arc<State>>>,
-    /// What the recorder was told since the home is there.
+    /// Rows recorded since the home began.
     records: Records,
     random: Random,
     clock: i64,
@@ -262,19 +262,19 @@ impl Home {
         self.records.hold(hold.then_some(now));
     }
 
-    /// The recorder commits what it has taken from its queue whenever so much time has passed, as with Home Assistant's option
-    /// `commit_interval`. Until then history does not have it, and no figure tells.
+    /// Sets the interval between two commits of the recorder, like Home Assistant's option `commit_interval`. Uncommitted rows
+    /// are in neither the history nor the backlog.
     pub fn commit_every(&mut self, seconds: u32) {
         let now = self.moment();
         self.records.commit_every(f64::from(seconds), now);
     }
 
-    /// Time passes: perhaps the recorder commits.
+    /// Commits if the interval has passed at `now`.
     pub(super) fn pass(&mut self, now: Timestamp) {
         self.records.pass(seconds(now));
     }
 
-    /// The recorder commits what it has, unless it writes nothing at all now. Returns whether it did.
+    /// Commits at once, unless the recorder is held. Returns whether it did.
     pub(super) fn commit(&mut self, now: Timestamp) -> bool {
         let now = seconds(now).max(self.moment());
         !self.trouble.never_commits && self.records.commit(now)
@@ -285,7 +285,7 @@ impl Home {
         seconds(Timestamp::from_micros(self.clock + 1))
     }
 
-    /// Home Assistant ends and starts anew: for the time being it answers, and has no entities.
+    /// Begins a restart of Home Assistant: it answers, but has no entities yet.
     pub fn fall_asleep(&mut self) {
         let states = self.states.iter_mut().map(Option::take).collect();
         self.asleep.get_or_insert(states);
@@ -296,7 +296,7 @@ impl Home {
         self.asleep.is_some()
     }
 
-    /// It has started: every entity has the state that it had, with a new time.
+    /// Ends the start: every entity is restored to its last state, with a new time.
     pub fn wake_up(&mut self, now: Timestamp) -> Vec<Change> {
         let mut changes = Vec::new();
         for (place, old) in self.asleep.take().into_iter().flatten().enumerate() {

@@ -1,23 +1,23 @@
-//! What the simulated recorder was told, and what of it history shows: it may write late, and commit later.
+//! Rows of the simulated recorder. Those that are queued or uncommitted are hidden from history.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::state::State;
 
-/// How many changes are remembered, over all entities.
-const MOST: usize = 100_000;
+/// Limit of rows over all entities; the oldest are dropped.
+const MAX_ROWS: usize = 100_000;
 
-/// An entity is known by its place in the home. Times are in seconds; `None` as a state is a removal.
+/// Rows by the entity's index in the home. Times are in seconds; a state of `None` is a removal.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     /// Oldest first.
     rows: VecDeque<(usize, f64, Option<Arc<State>>)>,
-    /// The recorder is told to leave these out.
+    /// Entities that the recorder excludes.
     pub(super) left_out: HashSet<usize>,
-    /// Since when it queues instead of writing.
+    /// Start of the queue while the recorder is held, as during a backup.
     held: Option<f64>,
-    /// So much time passes between two commits, and until then it has committed. `None`: it commits at once.
+    /// Commit interval and time of the last commit. `None`: commits at once.
     commits: Option<(f64, f64)>,
 }
 
@@ -26,18 +26,18 @@ impl Records {
         if self.left_out.contains(&place) {
             return;
         }
-        if self.rows.len() == MOST {
+        if self.rows.len() == MAX_ROWS {
             self.rows.pop_front();
         }
         self.rows.push_back((place, at, state));
     }
 
-    /// Until when history shows what happened, if it does not show all of it.
+    /// End of the visible history, if some rows are hidden.
     pub(super) fn until(&self) -> Option<f64> {
         self.held.into_iter().chain(self.commits.map(|(_, until)| until)).reduce(f64::min)
     }
 
-    /// What history shows of the entity at this place; both bounds are excluded.
+    /// Visible rows of the entity at this index; both bounds are exclusive.
     pub(super) fn of(&self, place: usize, from: f64, to: f64) -> impl Iterator<Item = (f64, Option<Arc<State>>)> + '_ {
         let to = self.until().map_or(to, |until| to.min(until));
         let first = self.rows.partition_point(|(_, at, _)| *at <= from);
@@ -46,17 +46,17 @@ impl Records {
         rows.map(|(_, at, state)| (*at, state.clone()))
     }
 
-    /// What happened before is not there any more.
+    /// Removes rows older than `before`.
     pub(super) fn purge(&mut self, before: f64) {
         self.rows.retain(|(_, at, _)| *at >= before);
     }
 
-    /// Everything from `since` on is queued, as during a backup, until this is called with `None`.
+    /// Queues everything from `since` on, as during a backup, until called with `None`.
     pub(super) fn hold(&mut self, since: Option<f64>) {
         self.held = since;
     }
 
-    /// How much is queued.
+    /// Number of queued rows.
     pub(super) fn queued(&self) -> usize {
         self.held.map_or(0, |held| self.rows.len() - self.rows.partition_point(|(_, at, _)| *at < held))
     }
@@ -65,7 +65,7 @@ impl Records {
         self.commits = Some((seconds, now));
     }
 
-    /// Time passes: perhaps it commits.
+    /// Commits if the interval has passed at `now`.
     pub(super) fn pass(&mut self, now: f64) {
         if let Some((every, until)) = &mut self.commits
             && self.held.is_none()
@@ -75,7 +75,7 @@ impl Records {
         }
     }
 
-    /// It commits what it has, unless it writes nothing at all now. Returns whether it did.
+    /// Commits everything until `now`, unless held. Returns whether it did.
     pub(super) fn commit(&mut self, now: f64) -> bool {
         if let Some((_, until)) = &mut self.commits
             && self.held.is_none()

@@ -22,9 +22,9 @@ pub struct Trouble {
     pub faults: VecDeque<Fault>,
     /// More bytes than this break the connection before any of them arrives, as at the proxy of the Supervisor.
     pub largest_answer: Option<usize>,
-    /// It refuses every question about this entity.
+    /// Entity whose history every request is refused for.
     pub refuses: Option<String>,
-    /// It does not say that it has committed, as a server that only resembles Home Assistant may not.
+    /// Never confirms a commit, like a server that only resembles Home Assistant.
     pub never_commits: bool,
     /// Each entity has rows that are none among its own.
     pub damages_rows: bool,
@@ -33,7 +33,7 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// Whether these are the arguments of a question about an entity that it refuses to tell about.
+    /// Returns whether a request with these arguments is refused because of its entity.
     pub(super) fn refuses(&self, arguments: &serde_json::Map<String, serde_json::Value>) -> bool {
         let Some(refused) = &self.refuses else { return false };
         let asked = arguments.get("entity_ids").and_then(serde_json::Value::as_array);

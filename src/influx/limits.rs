@@ -1,4 +1,4 @@
-//! What a server does not take, although it says that it does.
+//! Limits that a server applies silently: it acknowledges such points and drops them.
 //!
 //! VictoriaMetrics keeps numbers only, and it and InfluxDB 2 answer 204 to points that are older than they keep. Such lines are
 //! not sent, and are told apart.
@@ -19,10 +19,10 @@ pub(super) struct Limits {
     pub(super) oldest: Option<Oldest>,
 }
 
-/// What is older than this is not kept; it grows older as time passes.
+/// Oldest time that the server keeps; it advances with the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Oldest {
-    /// When it was asked for, by the server's clock.
+    /// Value at `asked`, by the server's clock.
     micros: i64,
     asked: Instant,
 }
@@ -42,15 +42,15 @@ impl Oldest {
     }
 }
 
-/// What is sent of a batch.
+/// The part of a batch that is sent.
 pub(super) struct Fit {
     pub(super) body: Vec<u8>,
-    /// The places of the lines that are not, and why.
+    /// Indexes of the lines that are not sent, with the reason.
     pub(super) unfit: Vec<(usize, Rejection)>,
 }
 
 impl Limits {
-    /// `None`: all of it is sent as it is.
+    /// Selects what is sent. `None`: the whole batch, unchanged.
     pub(super) fn fit(&self, batch: &Batch) -> Option<Fit> {
         if *self == Self::default() {
             return None;
@@ -70,7 +70,7 @@ impl Limits {
     }
 }
 
-/// How long VictoriaMetrics keeps samples, by its answer to `GET /flags`: a number of months of 31 days, or with a unit.
+/// Reads the retention of VictoriaMetrics from `GET /flags`: a number of months of 31 days, or with a unit.
 pub(super) fn kept_by_flags(flags: &str) -> Option<Duration> {
     let said = flags.lines().find_map(|line| line.strip_prefix("-retentionPeriod="))?.trim_matches('"');
     let digits = said.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(said.len());
@@ -86,7 +86,7 @@ pub(super) fn kept_by_flags(flags: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(number.parse::<f64>().ok()? * hours * 3600.0).ok().filter(|kept| !kept.is_zero())
 }
 
-/// How long a bucket of InfluxDB 2 keeps points, by the answer to `GET /api/v2/buckets?name=`.
+/// Reads the retention of an InfluxDB 2 bucket from `GET /api/v2/buckets?name=`.
 pub(super) fn kept_by_buckets(answer: &[u8], bucket: &str) -> Option<Duration> {
     #[derive(Deserialize)]
     struct Answer {

@@ -225,11 +225,11 @@ ENTRANCE
 
 # Whose packages apt takes, if this is a Debian; else where everybody may.
 debian_mirror() {
-    local mirror
+    local mirrors
     # shellcheck disable=SC2016  # the variable is apt's
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' |
-        sed -n '/^https\{0,1\}:/{p;q}') || true
-    printf '%s\n' "${mirror:-http://deb.debian.org/debian}"
+    mapfile -t mirrors < <(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' \
+        'Label: Debian' | sed -n '/^https\{0,1\}:/p')
+    printf '%s\n' "${mirrors[0]:-http://deb.debian.org/debian}"
 }
 
 # debootstrap is a shell script: it runs where its package is unpacked. With the keys it checks Debian's signature.
@@ -275,7 +275,7 @@ make_debian() { # PLACE TESTS
 
 install_newest_home_assistant() {
     local tests=$1 place=$peers/home-assistant-newest python=/home-assistant/bin/python
-    local certificates=/etc/ssl/certs/ca-certificates.crt wanted uv site
+    local certificates=/etc/ssl/certs/ca-certificates.crt bundle wanted uv site
     wanted="$newest_home_assistant $newest_debian ${newest_integrations[*]}"
     if [ "$(id -u)" != 0 ]; then
         skip "$newest_home_assistant" "only root may make and enter a Debian of its own, for a Python >= 3.14.2" "$tests"
@@ -303,7 +303,10 @@ install_newest_home_assistant() {
     write_entrance "$place" enter
     # The network as this machine sees it now, which may trust more than Debian does.
     cp --remove-destination /etc/resolv.conf "$place/system/etc/resolv.conf"
-    cp "${SSL_CERT_FILE:-$certificates}" "$place/system$certificates" 2>/dev/null || true
+    bundle=${SSL_CERT_FILE:-$certificates}
+    if [ -f "$bundle" ]; then
+        cp "$bundle" "$place/system$certificates"
+    fi
 
     say "  its own packages (2 of 3)"
     if [ ! -x "$place/system/home-assistant/bin/uv" ]; then

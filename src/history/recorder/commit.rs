@@ -16,17 +16,16 @@ use super::{PATIENCE, Recorder, RecorderError};
 use crate::ingest::hass::visit::AskError;
 use crate::model::time::Timestamp;
 
-/// Nobody has an entity of this name.
+/// Valid id of an entity that does not exist.
 const NOBODY: &str = "sensor.ha_ingestor_commit_barrier";
-/// Any time that is before Home Assistant's now, wherever its clock stands.
+/// Start of the stream: before Home Assistant's now, whatever its clock says.
 const LONG_AGO: &str = "2013-01-01T00:00:00+00:00";
-/// So often it is looked at how the recorder fares meanwhile.
+/// Interval between two looks at the backlog while waiting.
 const LOOK: Duration = Duration::from_secs(2);
 
 impl Recorder {
-    /// Returns when everything that happened until now is committed, with this now by Home Assistant's clock. Calls `hear`
-    /// with what is being waited for, if it takes longer. It takes milliseconds, and as long as a backup of Home Assistant
-    /// if there is one.
+    /// Waits until everything that happened before the call is committed. Returns the time of the call by Home Assistant's
+    /// clock. Takes milliseconds, or as long as a running backup; `hear` gets a message while it takes longer.
     ///
     /// # Errors
     /// [`RecorderError::NotCommitted`] after `within`, and as [`Recorder::info`].
@@ -67,7 +66,7 @@ fn waiting_for(backlog: u64) -> String {
     }
 }
 
-/// The `end_time` of an event of a stream.
+/// Reads the `end_time` of a stream event.
 fn ended_at(event: &str) -> Result<Timestamp, AskError> {
     #[derive(Deserialize)]
     struct Body {

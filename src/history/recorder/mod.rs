@@ -40,14 +40,14 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// either side, and what does not belong to the window is left out here.
 const MARGIN_MICROS: i64 = 1_000;
 
-/// How often Home Assistant is called again, and after which pause: it may be starting, which takes minutes.
+/// Attempts to connect and the pause between them: Home Assistant may take minutes to start.
 const CALLS: u32 = 30;
 const CALL_AGAIN: Duration = Duration::from_secs(10);
 
-/// So often the same question may break the connection.
+/// Attempts at the same request before it is split or fails.
 const TRIES: u32 = 3;
 
-/// Entities of which it is asked together how far back the recorder reaches.
+/// Entities per request for the reach of the history.
 const TOGETHER: usize = 500;
 
 /// A connection on which the recorder is asked.

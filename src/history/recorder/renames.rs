@@ -1,4 +1,4 @@
-//! What entities were called, and until when.
+//! Earlier names of entities, and until when each was valid.
 //!
 //! When somebody gives an entity another name, Home Assistant's history of it moves to the new one, as if it had always been
 //! called so. What was written before is in the database under the name of that time, and so is everything that is written
@@ -16,11 +16,11 @@ use crate::model::time::Timestamp;
 pub struct Rename {
     pub before: EntityId,
     pub now: EntityId,
-    /// From then on it has the new name, by Home Assistant's clock.
+    /// Start of the new name, by Home Assistant's clock.
     pub at: Timestamp,
 }
 
-/// As it is written down.
+/// Serialized form of a [`Rename`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Noted {
     pub before: String,
@@ -28,12 +28,12 @@ pub struct Noted {
     pub at_micros: i64,
 }
 
-/// Those whose history has moved, by the new name; of one name the latest first.
+/// Renames whose history moved to the new name, by that name, the latest first.
 #[derive(Debug, Clone, Default)]
 pub struct Renames(HashMap<EntityId, Vec<Rename>>);
 
 impl Renames {
-    /// Asks the recorder which of them moved the history.
+    /// Asks the recorder for which renames the history moved.
     ///
     /// # Errors
     /// It cannot be asked.
@@ -64,7 +64,7 @@ impl Renames {
         Self(renames)
     }
 
-    /// What the entity of this name was called at that time.
+    /// Returns the name that the entity had at `time`.
     #[must_use]
     pub fn name_at<'a>(&'a self, entity: &'a EntityId, time: Timestamp) -> &'a EntityId {
         let (mut name, mut until) = (entity, Timestamp::from_micros(i64::MAX));
@@ -75,7 +75,7 @@ impl Renames {
         name
     }
 
-    /// All that the entity was called, the latest first.
+    /// Iterates over the renames of the entity, the latest first.
     pub fn of<'a>(&'a self, entity: &'a EntityId) -> impl Iterator<Item = &'a Rename> {
         let mut next = self.before(entity, Timestamp::from_micros(i64::MIN), Timestamp::from_micros(i64::MAX));
         std::iter::from_fn(move || {
@@ -85,7 +85,7 @@ impl Renames {
         })
     }
 
-    /// The latest rename to this name that happened after `time` and before `until`.
+    /// Finds the latest rename to `name` after `time` and before `until`.
     fn before(&self, name: &EntityId, time: Timestamp, until: Timestamp) -> Option<&Rename> {
         self.0.get(name)?.iter().find(|rename| rename.at > time && rename.at < until)
     }

@@ -21,7 +21,7 @@ use crate::model::time::Timestamp;
 /// What happens now goes first: after each answer Home Assistant rests as long as it worked, within these bounds.
 const SHORTEST_REST: Duration = Duration::from_millis(20);
 const LONGEST_REST: Duration = Duration::from_secs(2);
-/// So many refusals one after the other are not about one entity: more than it takes to find one among many.
+/// Limit of consecutive refusals. Finding one entity among 500 takes 10; more than the limit is a general failure.
 const MOST_REFUSALS: u32 = 16;
 
 /// One step of a walk.
@@ -40,14 +40,14 @@ pub enum Step {
 pub struct Walk {
     windows: Windows,
     failures: u32,
-    /// Since the last answer.
+    /// Consecutive refusals since the last response.
     refusals: u32,
-    /// How often it refused to tell about an entity alone.
+    /// Refusals of requests for a single entity.
     refused: HashMap<EntityId, u32>,
-    /// One about which it answered last.
+    /// Entity of the last successful request, for the control request.
     answered: Option<EntityId>,
     rest: Duration,
-    /// To be told next.
+    /// Pending [`Step::Reached`].
     reached: Option<Timestamp>,
 }
 
@@ -140,7 +140,7 @@ impl Walk {
     }
 }
 
-/// How long Home Assistant rests after an answer that took so long.
+/// Returns the pause after a response that took `worked`.
 #[must_use]
 pub fn rest(worked: Duration) -> Duration {
     worked.clamp(SHORTEST_REST, LONGEST_REST)
