@@ -43,6 +43,12 @@ impl Timestamp {
         self.0
     }
 
+    /// The next microsecond.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// Nanoseconds since the epoch; saturates outside the years 1677 to 2262.
     #[must_use]
     pub const fn as_nanos(self) -> i64 {

@@ -1,5 +1,6 @@
 //! What becomes of the changes of one entity: whether they are wanted, whether they were seen before, their pace and shape.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Explanation;
@@ -29,6 +30,8 @@ pub(super) struct Known {
     device_class: Option<Box<str>>,
     /// Of the changes that Home Assistant's own connection told.
     newest: Option<Timestamp>,
+    /// Of the points that were made, whoever told of them.
+    newest_point: Option<Timestamp>,
     pub(super) shape: Shape,
     /// Only while there is a second source.
     told: Option<Box<Told>>,
@@ -80,10 +83,10 @@ impl Desk {
     }
 
     /// Returns whether other places are known of entities.
-    pub(super) fn follow(&mut self, rules: &Rules, now: Timestamp) -> bool {
+    pub(super) fn follow(&mut self, rules: &Rules, now: Timestamp, known: &HashMap<EntityId, Known>) -> bool {
         let registries = Arc::clone(self.treatments.registries());
         self.places.follow(&rules.schema.registry_tags);
-        let moved = self.places.learn(&registries, now);
+        let moved = self.places.learn(&registries, now, |entity| known.get(entity)?.newest_point);
         self.treatments = Treatments::new(rules);
         // The generation is new in any case.
         let _ = self.treatments.learn(registries);
@@ -93,8 +96,13 @@ impl Desk {
     }
 
     /// Returns whether other places are known of entities.
-    pub(super) fn learn(&mut self, registries: Arc<Registries>, now: Timestamp) -> bool {
-        let moved = self.places.learn(&registries, now);
+    pub(super) fn learn(
+        &mut self,
+        registries: Arc<Registries>,
+        now: Timestamp,
+        known: &HashMap<EntityId, Known>,
+    ) -> bool {
+        let moved = self.places.learn(&registries, now, |entity| known.get(entity)?.newest_point);
         if self.treatments.learn(registries) {
             self.generation += 1;
         }
@@ -332,7 +340,10 @@ impl Desk {
         let Some(treatment) = &known.treatment else { return Outcome::Filtered(Filtered::NotIncluded) };
         let place = if self.schema.wants_places() { self.places.of(&change.entity, change.last_updated) } else { None };
         match self.schema.shape(change, treatment, place, &mut known.shape) {
-            Ok(()) => Outcome::Point,
+            Ok(()) => {
+                known.newest_point = known.newest_point.max(Some(change.last_updated));
+                Outcome::Point
+            }
             Err(NoPoint::Filtered(reason)) => Outcome::Filtered(reason),
             Err(NoPoint::Refused { reason, rule }) => Outcome::Refused { reason, rule },
         }

@@ -127,7 +127,7 @@ impl Pipeline {
     /// Other rules apply from `now` on, also to what waits. Returns whether [`Self::places`] are others.
     pub fn follow(&mut self, rules: &Arc<Rules>, now: Timestamp) -> bool {
         self.messages.follow(rules);
-        let moved = self.desk.follow(rules, now);
+        let moved = self.desk.follow(rules, now, &self.known);
         for (entity, known) in &mut self.known {
             self.desk.look_again(entity, known);
         }
@@ -137,7 +137,7 @@ impl Pipeline {
 
     /// Something else is known about the entities from `now` on. Returns whether [`Self::places`] are others.
     pub fn learn(&mut self, registries: Arc<Registries>, now: Timestamp) -> bool {
-        self.desk.learn(registries, now)
+        self.desk.learn(registries, now, &self.known)
     }
 
     #[must_use]

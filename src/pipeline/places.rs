@@ -89,9 +89,16 @@ impl Places {
         self.change_all(|_, place| place.0.retain(|(tag, _)| !dropped.contains(tag)));
     }
 
-    /// What is known from now on holds for points from `now` on, and for the time before if nothing was known then.
+    /// What is known from now on holds for the points of an entity that are newer than `newest`, the last one that was made,
+    /// and from `now` on if there is none; for the time before too if nothing was known then. So every point that was
+    /// made keeps its tags, and the next one has those of the registries that the rules look at, whatever the clocks say.
     /// Returns whether anything is different, and so has to be written down.
-    pub fn learn(&mut self, registries: &Registries, now: Timestamp) -> bool {
+    pub fn learn(
+        &mut self,
+        registries: &Registries,
+        now: Timestamp,
+        newest: impl Fn(&EntityId) -> Option<Timestamp>,
+    ) -> bool {
         // Empty ones are those that nobody has read yet.
         if self.tags.is_empty() || registries.entities.is_empty() {
             return false;
@@ -100,7 +107,7 @@ impl Places {
         for (entity, registered) in &registries.entities {
             let to = self.place(registered);
             match self.entities.get_mut(entity) {
-                Some(history) => different |= history.go(to, now),
+                Some(history) => different |= history.go(to, newest(entity).map(Timestamp::next), now),
                 None => {
                     let first = Move { since: now, to };
                     self.entities.insert(entity.clone(), History { first, later: Vec::new() });
@@ -241,19 +248,24 @@ impl History {
         std::iter::once(&mut self.first).chain(&mut self.later)
     }
 
-    fn go(&mut self, to: Arc<Place>, now: Timestamp) -> bool {
+    /// `after_newest`: what was made before has the tags of before.
+    fn go(&mut self, to: Arc<Place>, after_newest: Option<Timestamp>, now: Timestamp) -> bool {
+        // What was known first holds for all the time before it too, so there may be points that are older.
+        let earliest = self.first.since.next();
         let last = self.later.last_mut().unwrap_or(&mut self.first);
         if last.to == to {
             return false;
         }
-        if now <= last.since {
+        let since = after_newest.map_or(now, |since| since.max(earliest)).min(now);
+        if since <= last.since {
+            // It was there for no point. Or:
             // The clock was set back, or this machine has none and did not ask for the time yet. No past is thrown away
             // for that.
             last.to = to;
             self.join_equal_neighbours();
             return true;
         }
-        self.later.push(Move { since: now, to });
+        self.later.push(Move { since, to });
         if self.later.len() >= MOST_MOVES {
             self.first = self.later.remove(0);
         }
@@ -349,7 +361,7 @@ mod tests {
     }
 
     fn learn(places: &mut Places, second: i64, known: &[(&str, &str)]) -> bool {
-        places.learn(&registries(known), Timestamp::from_micros(second * 1_000_000))
+        places.learn(&registries(known), Timestamp::from_micros(second * 1_000_000), |_| None)
     }
 
     /// The tags of `sensor.a` at a second, as `area=Kitchen`.
@@ -399,6 +411,33 @@ mod tests {
     }
 
     #[test]
+    fn a_move_holds_from_right_after_the_last_point_that_was_made() {
+        let learn = |places: &mut Places, second: i64, newest: i64, area: &str| {
+            let [now, newest] = [second, newest].map(|second| Timestamp::from_micros(second * 1_000_000));
+            places.learn(&registries(&[("sensor.a", area)]), now, |_| Some(newest))
+        };
+        let mut places = Places::new(&[Area]);
+        learn(&mut places, 100, 50, "Kitchen");
+        assert!(learn(&mut places, 200, 150, "Bath"));
+        assert_eq!((&*tags(&places, 150), &*tags(&places, 151)), ("area=Kitchen", "area=Bath"));
+        // Two moves and no point between them: nothing was ever in the hall.
+        learn(&mut places, 300, 250, "Hall");
+        assert!(learn(&mut places, 310, 250, "Attic"));
+        assert_eq!((&*tags(&places, 250), &*tags(&places, 251)), ("area=Bath", "area=Attic"));
+        assert_eq!(places.entities["sensor.a"].moves().count(), 3);
+        // A source whose clock is ahead.
+        learn(&mut places, 400, 900, "Cellar");
+        assert_eq!((&*tags(&places, 399), &*tags(&places, 400)), ("area=Attic", "area=Cellar"));
+        written_and_read(&places);
+
+        // A state that is older than what is known of it, and that never changed since.
+        let mut places = Places::new(&[Area]);
+        learn(&mut places, 100, 50, "Kitchen");
+        learn(&mut places, 200, 50, "Bath");
+        assert_eq!((&*tags(&places, 50), &*tags(&places, 101)), ("area=Kitchen", "area=Bath"));
+    }
+
+    #[test]
     fn an_entity_that_is_gone_keeps_its_last_place_and_a_renamed_one_begins_anew() {
         let mut places = Places::new(&[Area]);
         learn(&mut places, 100, &[("sensor.a", "Kitchen")]);
@@ -421,12 +460,12 @@ mod tests {
         };
         let registries = Registries { entities: [(id("sensor.a"), registered)].into() };
         let mut places = Places::new(&ALL);
-        places.learn(&registries, Timestamp::from_micros(0));
+        places.learn(&registries, Timestamp::from_micros(0), |_| None);
         assert_eq!(tags(&places, 0), "area=A floor=F device=D labels=L1,L2 platform=hue category=config");
         learn(&mut places, 1, &[("sensor.a", "")]);
         assert_eq!(tags(&places, 1), "");
         let mut none = Places::new(&[]);
-        assert!(!none.learn(&registries, Timestamp::from_micros(0)));
+        assert!(!none.learn(&registries, Timestamp::from_micros(0), |_| None));
         assert_eq!((tags(&none, 0), none.entities.len()), ("unknown".into(), 0));
     }
 

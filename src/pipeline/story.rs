@@ -12,7 +12,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
 use super::{END_OF_TIME, Fate, Pipeline};
-use crate::config::settings::RegistryNames;
+use crate::config::settings::{RegistryNames, RegistryTag};
 use crate::model::entity::EntityId;
 use crate::model::event::{Event, Fired, Message, StateChange};
 use crate::model::fate::{Reason as _, Refused};
@@ -332,6 +332,36 @@ fn rules_hold_for_what_they_select_and_the_later_one_counts() {
     assert_eq!(handle(&mut pipeline, StateChange { last_updated: at(5), ..change }), "class Float(1.0) 5");
     assert_eq!(take(&mut pipeline, "1", 6), "hall Float(1.0) 6");
     assert_eq!(pipeline.unmatched(), [""; 0]);
+}
+
+#[test]
+fn the_tags_of_a_point_and_the_rules_for_it_are_of_the_same_place() {
+    let area_of = |fate: &Fate<'_>| match fate {
+        Fate::Point { point, .. } => {
+            let area = point.tags().find(|(name, _)| *name == "area").map(|(_, value)| value.to_owned());
+            format!("{} in {}", point.measurement(), area.unwrap_or_default())
+        }
+        other => panic!("{other:?}"),
+    };
+    let named = Actions { override_measurement: Some("hall".into()), ..Actions::default() };
+    let mut rules = Rules { rules: vec![rule("hall", in_hall(), named)], ..Rules::default() };
+    rules.schema.registry_tags = vec![RegistryTag::Area];
+    let mut pipeline = Pipeline::new(&Arc::new(rules));
+    let kitchen = Arc::new(Named { name: "Kitchen".into(), id: "kitchen".into() });
+    let mut registries = Registries::clone(&hall());
+    registries.entities.get_mut(&id("sensor.a")).unwrap().area = Some(kitchen);
+    let _ = pipeline.learn(Arc::new(registries), at(10));
+    let mut area = |seconds: i64, learned: Option<i64>| {
+        if let Some(learned) = learned {
+            assert!(pipeline.learn(hall(), at(learned)));
+        }
+        area_of(&pipeline.handle(&Event::Changed(changed("sensor.a", "1", seconds)), at(200)))
+    };
+    assert_eq!(area(50, None), "W in Kitchen");
+    // It moved at 60 and changed at 70, and all this is heard of at 100.
+    assert_eq!(area(70, Some(100)), "hall in Hall");
+    let since_then = pipeline.places().of(&id("sensor.a"), at(50)).unwrap();
+    assert_eq!(since_then.0, [(RegistryTag::Area, "Kitchen".to_owned())]);
 }
 
 #[test]
