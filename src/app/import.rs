@@ -172,7 +172,7 @@ fn tell(summary: &Summary, is_dry_run: bool, began: Instant, voice: &mut Voice) 
         ));
     }
     if totals.unreadable > 0 {
-        voice.say(&format!("{} rows could not be read", totals.unreadable));
+        voice.say(&format!("{} rows could not be read, or were not asked for", totals.unreadable));
     }
     for (words, count) in &totals.refused {
         voice.say(&format!("  {count} refused: {words}"));

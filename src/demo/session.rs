@@ -289,7 +289,7 @@ impl Session {
             }
             "recorder/list_statistic_ids" => {
                 let StatisticIds { statistic_type } = read(arguments)?;
-                statistics::statistic_ids(home, statistic_type.as_deref())
+                home.trouble.damage(statistics::statistic_ids(home, statistic_type.as_deref()))
             }
             "recorder/statistics_during_period" => hours(&read(arguments)?, home, now)?,
             _ => return Err(unknown_command()),
@@ -352,7 +352,8 @@ fn hours(asked: &Statistics, home: &Home, now: Timestamp) -> Answer {
         // Nothing that the real one says: the simulated recorder keeps hours only, and a wrong answer would be worse.
         return Err(Refusal("not_supported", format!("no statistics by {} in the simulated home", asked.period)));
     }
-    Ok(statistics::statistics(home, &asked.statistic_ids, from, to, asked.types.as_deref(), seconds(now)))
+    let hours = statistics::statistics(home, &asked.statistic_ids, from, to, asked.types.as_deref(), seconds(now));
+    Ok(home.trouble.damage(hours))
 }
 
 fn period(start: &str, end: Option<&str>) -> Result<(f64, f64), Refusal> {

@@ -26,7 +26,8 @@ pub struct Trouble {
     pub refuses: Option<String>,
     /// Never confirms a commit, like a server that only resembles Home Assistant.
     pub never_commits: bool,
-    /// Each entity has rows that are none among its own.
+    /// Each entity has rows and hours that are none among its own, an entity that nobody asked about has some as well, and the
+    /// list of statistics has some that describe none.
     pub damages_rows: bool,
     /// From when to when the past was asked for, in seconds; without questions for the state of one moment.
     pub asked: Vec<(f64, f64)>,
@@ -48,10 +49,18 @@ impl Trouble {
 
     /// The result, with whatever is wrong with its rows.
     pub(super) fn damage(&self, result: String) -> String {
-        if self.damages_rows {
-            return result.replace(":[{\"s\":", ":[7,{\"s\":\"x\",\"a\":{},\"lu\":\"noon\"},{\"s\":");
+        if !self.damages_rows {
+            return result;
         }
-        result
+        let mut damaged = result
+            .replace(":[{\"s\":", ":[7,{\"s\":\"x\",\"a\":{},\"lu\":\"noon\"},{\"s\":")
+            .replace(":[{\"start\":", ":[7,{\"start\":\"noon\"},{\"start\":0,\"mean\":\"warm\"},{\"start\":")
+            .replace("[{\"statistic_id\":", "[7,{\"statistic_id\":null},{\"statistic_id\":");
+        if let Some((_, last)) = result.rsplit_once("\"lu\":") {
+            let time: String = last.chars().take_while(|char| char.is_ascii_digit() || *char == '.').collect();
+            damaged.insert_str(1, &format!("\"sensor.foreign\":[{{\"s\":\"1\",\"a\":{{}},\"lu\":{time}}}],"));
+        }
+        damaged
     }
 
     /// How much of the message gets through. `None`: all of it.

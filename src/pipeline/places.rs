@@ -258,9 +258,8 @@ impl History {
         }
         let since = after_newest.map_or(now, |since| since.max(earliest)).min(now);
         if since <= last.since {
-            // It was there for no point. Or:
-            // The clock was set back, or this machine has none and did not ask for the time yet. No past is thrown away
-            // for that.
+            // No point was made there; or the clock was set back, or this machine has none and did not ask for the time yet.
+            // No past is thrown away for that.
             last.to = to;
             self.join_equal_neighbours();
             return true;

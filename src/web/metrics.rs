@@ -134,7 +134,7 @@ impl Exposition {
         out.counter("history_rows", "Rows of Home Assistant's history that were fetched", history.rows)?;
         out.counter(
             "history_unreadable",
-            "Rows of Home Assistant's history that could not be read",
+            "Rows of Home Assistant's history that could not be read, or were not asked for",
             history.unreadable,
         )?;
         let help = "Entities with changes in a gap that Home Assistant's history does not have";

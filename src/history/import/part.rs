@@ -17,7 +17,7 @@ use crate::history::recorder::missing_attributes::put_back;
 use crate::history::recorder::present::scope;
 use crate::history::recorder::renames::Renames;
 use crate::history::recorder::rows::Rows;
-use crate::history::recorder::statistics::{self, Described};
+use crate::history::recorder::statistics::{self, Described, Listing};
 use crate::history::recorder::walk::{Step, Walk, rest};
 use crate::history::recorder::{Recorder, RecorderError};
 use crate::influx::in_options_of;
@@ -197,8 +197,11 @@ impl<'a> Part<'a> {
         let mut shaper = self.shaper(&hours::without_pace(self.plan.rules));
         let listed = serde_json::json!({"type": "recorder/list_statistic_ids"});
         let answer = self.recorder.ask_surely(&listed).await?;
-        let (described, external) = statistics::read_ids(answer.result())?;
+        let Listing { described, external, unreadable } = statistics::read_ids(answer.result())?;
         self.cursor.totals.external = external;
+        if self.cursor.statistics_of.is_empty() {
+            self.cursor.totals.unreadable += unreadable;
+        }
         let shaper_wants = |known: &Described| shaper.wants(&known.entity);
         let (wanted, gone): (Vec<_>, Vec<_>) =
             described.into_iter().filter(shaper_wants).partition(|known| self.present.contains_key(&known.entity));
@@ -263,7 +266,9 @@ impl<'a> Part<'a> {
                 }
                 Err(err) => return Err(RecorderError::from(err).into()),
             };
-            for (entity, hours) in statistics::read_hours(answer.result())? {
+            let read = statistics::read_hours(answer.result(), entities, start, stop)?;
+            self.cursor.totals.unreadable += read.unreadable;
+            for (entity, hours) in read.entities {
                 let Some(present) = self.present.get(&entity).cloned() else { continue };
                 let before = self.cursor.statistics_until(entity.as_str());
                 let mut points = Points::default();

@@ -171,7 +171,7 @@ impl Recorder {
     /// The rows of these entities in the window, as they were recorded. Entities without rows are not among them.
     pub async fn rows(&mut self, window: &Window) -> Result<Rows, AskError> {
         let answer = self.ask(question(window, Start::LeftOut)).await?;
-        rows::read(answer.result(), window.from, window.until)
+        rows::read(answer.result(), window)
             .map_err(|err| AskError::Unreadable(err.to_string()))
             .map(|rows| Rows { bytes: answer.bytes(), ..rows })
     }
@@ -193,8 +193,8 @@ impl Recorder {
     pub async fn before(&mut self, window: &Window) -> Result<Vec<(EntityId, Row)>, RecorderError> {
         let moment = Window { until: Timestamp::from_micros(window.from.as_micros() + 1), ..window.clone() };
         let answer = self.ask_surely(&question(&moment, Start::InFull)).await?;
-        let rows = rows::read(answer.result(), Timestamp::from_micros(i64::MIN), window.from)
-            .map_err(|err| AskError::Unreadable(err.to_string()))?;
+        let ever = Window { from: Timestamp::from_micros(i64::MIN), until: window.from, ..window.clone() };
+        let rows = rows::read(answer.result(), &ever).map_err(|err| AskError::Unreadable(err.to_string()))?;
         Ok(rows.entities.into_iter().filter_map(|(entity, mut rows)| Some((entity, rows.pop()?))).collect())
     }
 

@@ -1,9 +1,12 @@
 //! The answer of `history/history_during_period`, read.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use super::windows::Window;
 
 use crate::model::entity::EntityId;
 use crate::model::event::StateChange;
@@ -16,7 +19,7 @@ use crate::model::value::Attributes;
 pub struct Rows {
     /// In the order of the answer; of each entity the oldest first.
     pub entities: Vec<(EntityId, Vec<Row>)>,
-    /// Rows that are not what rows are.
+    /// Rows that are not what rows are, and those of entities that nobody asked about.
     pub unreadable: u64,
     /// Of the answer.
     pub bytes: usize,
@@ -64,19 +67,20 @@ struct Body<'a> {
     lc: Option<f64>,
 }
 
-/// Reads `result`. What is not within `from` (inclusive) and `until` (exclusive) is left out, as are removals.
+/// Reads `result`, the answer for `window`. What is not within its time is left out, as are removals.
 ///
 /// # Errors
 /// It is not an object.
-pub fn read(result: &str, from: Timestamp, until: Timestamp) -> Result<Rows, serde_json::Error> {
+pub fn read(result: &str, window: &Window) -> Result<Rows, serde_json::Error> {
     let lists: Object<'_, &RawValue> = serde_json::from_str(result)?;
+    let asked: HashSet<&str> = window.entities.iter().map(EntityId::as_str).collect();
     let mut rows = Rows::default();
     for (id, list) in lists.0 {
         let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(list.get()) else {
             rows.unreadable += 1;
             continue;
         };
-        let Ok(entity) = EntityId::parse(&id) else {
+        let Some(entity) = EntityId::parse(&id).ok().filter(|entity| asked.contains(entity.as_str())) else {
             rows.unreadable += list.len() as u64;
             continue;
         };
@@ -89,7 +93,7 @@ pub fn read(result: &str, from: Timestamp, until: Timestamp) -> Result<Rows, ser
                 continue;
             };
             before = attributes;
-            rows_within(&mut read, row, from, until);
+            read.extend(row.filter(|row| (window.from..window.until).contains(&row.last_updated)));
         }
         // Two rows of one moment come in the order of the database, which is that of the times otherwise.
         read.sort_by_key(|row: &Row| row.last_updated);
@@ -98,10 +102,6 @@ pub fn read(result: &str, from: Timestamp, until: Timestamp) -> Result<Rows, ser
         }
     }
     Ok(rows)
-}
-
-fn rows_within(read: &mut Vec<Row>, row: Option<Row>, from: Timestamp, until: Timestamp) {
-    read.extend(row.filter(|row| (from..until).contains(&row.last_updated)));
 }
 
 type Shared<'a> = Option<(&'a str, Arc<Attributes>)>;
@@ -127,15 +127,23 @@ fn read_row<'a>(text: &'a str, before: Shared<'a>) -> Option<(Option<Row>, Share
 #[cfg(test)]
 mod tests {
     use super::read;
+    use crate::history::recorder::windows::Window;
+    use crate::model::entity::EntityId;
     use crate::model::time::Timestamp;
 
     fn at(micros: i64) -> Timestamp {
         Timestamp::from_micros(micros)
     }
 
+    /// For `a.b`, `a.c` and `sensor.lab2`.
+    fn window(from: i64, until: i64) -> Window {
+        let entities = ["a.b", "a.c", "sensor.lab2"].map(|id| EntityId::parse(id).unwrap());
+        Window { entities: entities.into(), from: at(from), until: at(until) }
+    }
+
     /// `entity state attributes last_updated last_changed`, by line.
     fn shown(result: &str, from: i64, until: i64) -> (Vec<String>, u64) {
-        let rows = read(result, at(from), at(until)).unwrap();
+        let rows = read(result, &window(from, until)).unwrap();
         let lines = rows.entities.iter().flat_map(|(entity, rows)| {
             rows.iter().map(move |row| {
                 let names: Vec<&str> = row.attributes.iter().map(|(name, _)| name).collect();
@@ -171,9 +179,15 @@ mod tests {
         let answer = r#"{"a.b":[7,{"s":1,"lu":1.0},{"s":"x","lu":"1"},{"s":"x","a":[],"lu":1.0},{"s":"y","lu":1.0}],
             "none":[{"s":"x","lu":1.0}]}"#;
         assert_eq!(shown(answer, 0, 2_000_000), (vec!["a.b y  1000000 1000000".to_owned()], 5));
-        assert_eq!(shown(r#"{"a.b":7,"c.d":[{"s":"1","lu":1.0}]}"#, 0, 2_000_000).1, 1, "no list of rows");
+        assert_eq!(shown(r#"{"a.b":7,"a.c":[{"s":"1","lu":1.0}]}"#, 0, 2_000_000).1, 1, "no list of rows");
+        let foreign = r#"{"c.d":[{"s":"1","lu":1.0},{"s":"2","lu":1.5}],"a.c":[{"s":"1","lu":1.0}]}"#;
+        assert_eq!(
+            shown(foreign, 0, 2_000_000),
+            (vec!["a.c 1  1000000 1000000".to_owned()], 2),
+            "nobody asked about c.d"
+        );
         for cut_off in ["", "[]", r#"{"a.b":[{"s":"1""#] {
-            assert!(read(cut_off, at(0), at(1)).is_err(), "{cut_off}");
+            assert!(read(cut_off, &window(0, 1)).is_err(), "{cut_off}");
         }
     }
 
@@ -181,7 +195,7 @@ mod tests {
     fn attributes_that_stay_are_kept_once() {
         let answer =
             r#"{"a.b":[{"s":"1","a":{"k":0},"lu":1.0},{"s":"2","a":{"k":0},"lu":2.0},{"s":"3","a":{"k":1},"lu":3.0}]}"#;
-        let rows = read(answer, at(0), at(i64::MAX)).unwrap();
+        let rows = read(answer, &window(0, i64::MAX)).unwrap();
         let [one, two, three] = &rows.entities[0].1[..] else { panic!("{rows:?}") };
         assert!(std::sync::Arc::ptr_eq(&one.attributes, &two.attributes));
         assert_ne!(two.attributes, three.attributes);

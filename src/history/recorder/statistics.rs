@@ -3,8 +3,10 @@
 //! Pure.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::model::entity::EntityId;
@@ -33,6 +35,25 @@ pub struct Described {
     pub unit: Option<String>,
 }
 
+/// The result of `recorder/list_statistic_ids`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    pub described: Vec<Described>,
+    /// Statistics that belong to no entity (`domain:name`).
+    pub external: u64,
+    /// What is in the list and describes none.
+    pub unreadable: u64,
+}
+
+/// The hours of some entities.
+#[derive(Debug, Default, PartialEq)]
+pub struct Hours {
+    /// In the order of the answer.
+    pub entities: Vec<(EntityId, Vec<Hour>)>,
+    /// Hours that are not what hours are, and those of entities that nobody asked about.
+    pub unreadable: u64,
+}
+
 #[derive(Deserialize)]
 struct Listed<'a> {
     #[serde(borrow)]
@@ -54,23 +75,25 @@ struct Body {
     sum: Option<f64>,
 }
 
-/// Reads the result of `recorder/list_statistic_ids`. Statistics that belong to no entity (`domain:name`) are left out, and
-/// counted.
-///
 /// # Errors
-/// It is not a list of them.
-pub fn read_ids(result: &str) -> Result<(Vec<Described>, u64), serde_json::Error> {
-    let listed: Vec<Listed<'_>> = serde_json::from_str(result)?;
-    let all = listed.len();
-    let of_entities = listed.into_iter().filter_map(|listed| {
-        let entity = EntityId::parse(&listed.statistic_id).ok().filter(EntityId::is_valid)?;
+/// It is no list.
+pub fn read_ids(result: &str) -> Result<Listing, serde_json::Error> {
+    let listed: Vec<&RawValue> = serde_json::from_str(result)?;
+    let mut listing = Listing::default();
+    for raw in listed {
+        let Ok(listed) = serde_json::from_str::<Listed<'_>>(raw.get()) else {
+            listing.unreadable += 1;
+            continue;
+        };
+        let Some(entity) = EntityId::parse(&listed.statistic_id).ok().filter(EntityId::is_valid) else {
+            listing.external += 1;
+            continue;
+        };
         let text = |text: Option<Text<'_>>| text.map(|text| text.0.into_owned());
         let unit = text(listed.statistics_unit_of_measurement);
-        Some(Described { entity, unit_class: text(listed.unit_class), unit })
-    });
-    let described: Vec<Described> = of_entities.collect();
-    let external = all - described.len();
-    Ok((described, external as u64))
+        listing.described.push(Described { entity, unit_class: text(listed.unit_class), unit });
+    }
+    Ok(listing)
 }
 
 /// The command for the hours of these entities from `from` (inclusive) until `until` (exclusive). `unit`: of which class, and
@@ -92,47 +115,75 @@ pub fn question(entities: &[EntityId], from: Timestamp, until: Timestamp, unit: 
     question
 }
 
-/// Reads the result. What is not an entity's is left out.
+/// Reads the result for the hours of `asked` that begin from `from` (inclusive) until `until` (exclusive). Others are left
+/// out.
 ///
 /// # Errors
-/// It is not an object of lists of hours.
-pub fn read_hours(result: &str) -> Result<Vec<(EntityId, Vec<Hour>)>, serde_json::Error> {
-    let lists: Object<'_, Vec<Body>> = serde_json::from_str(result)?;
-    let read = lists.0.into_iter().filter_map(|(id, list)| {
-        let hours = list.into_iter().filter_map(|body| {
-            let start = Timestamp::from_unix_seconds(body.start / 1_000.0)?;
-            let Body { mean, min, max, state, sum, .. } = body;
-            Some(Hour { start, mean, min, max, state, sum })
-        });
-        Some((EntityId::parse(&id).ok()?, hours.collect()))
-    });
-    Ok(read.collect())
+/// It is not an object.
+pub fn read_hours(
+    result: &str,
+    asked: &[EntityId],
+    from: Timestamp,
+    until: Timestamp,
+) -> Result<Hours, serde_json::Error> {
+    let lists: Object<'_, &RawValue> = serde_json::from_str(result)?;
+    let asked: HashSet<&str> = asked.iter().map(EntityId::as_str).collect();
+    let mut read = Hours::default();
+    for (id, list) in lists.0 {
+        let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(list.get()) else {
+            read.unreadable += 1;
+            continue;
+        };
+        let Some(entity) = EntityId::parse(&id).ok().filter(|entity| asked.contains(entity.as_str())) else {
+            read.unreadable += list.len() as u64;
+            continue;
+        };
+        let mut hours = Vec::with_capacity(list.len());
+        for raw in list {
+            match read_hour(raw.get()) {
+                Some(hour) => hours.extend(Some(hour).filter(|hour| (from..until).contains(&hour.start))),
+                None => read.unreadable += 1,
+            }
+        }
+        if !hours.is_empty() {
+            read.entities.push((entity, hours));
+        }
+    }
+    Ok(read)
+}
+
+/// `None`: it cannot be read.
+fn read_hour(text: &str) -> Option<Hour> {
+    let Body { start, mean, min, max, state, sum } = serde_json::from_str(text).ok()?;
+    let start = Timestamp::from_unix_seconds(start / 1_000.0)?;
+    Some(Hour { start, mean, min, max, state, sum })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Described, Hour, question, read_hours, read_ids};
+    use super::{Described, Hour, Hours, Listing, question, read_hours, read_ids};
     use crate::model::entity::EntityId;
     use crate::model::time::Timestamp;
 
     #[test]
     fn statistics_of_entities_are_listed_and_others_counted() {
         let answer = r#"[{"statistic_id":"sensor.a","unit_class":"temperature","statistics_unit_of_measurement":"°F"},
-            {"statistic_id":"sensor.b","unit_class":null},{"statistic_id":"tibber:energy","unit_class":"energy"}]"#;
+            {"statistic_id":"sensor.b","unit_class":null},{"statistic_id":"tibber:energy","unit_class":"energy"},
+            7,{"statistic_id":null},{"statistic_id":"sensor.c","unit_class":[]}]"#;
         let described = |id: &str, class: Option<&str>| Described {
             entity: EntityId::parse(id).unwrap(),
             unit_class: class.map(str::to_owned),
             unit: class.map(|_| "°F".to_owned()),
         };
-        let expected = vec![described("sensor.a", Some("temperature")), described("sensor.b", None)];
-        assert_eq!(read_ids(answer).unwrap(), (expected, 1));
+        let described = vec![described("sensor.a", Some("temperature")), described("sensor.b", None)];
+        assert_eq!(read_ids(answer).unwrap(), Listing { described, external: 1, unreadable: 3 });
         assert!(read_ids("{}").is_err());
     }
 
     #[test]
     fn hours_have_what_their_kind_has() {
         let answer = r#"{"sensor.a":[{"start":1795428000000,"end":1795431600000,"mean":20.0,"min":19.0,"max":21.0}],
-            "sensor.b":[{"start":1795428000000,"end":1,"state":5,"sum":7.5,"mean":null}],"x":[]}"#;
+            "sensor.b":[{"start":1795428000000,"end":1,"state":5,"sum":7.5,"mean":null}]}"#;
         let start = Timestamp::from_micros(1_795_428_000_000_000);
         let hour = Hour { start, mean: None, min: None, max: None, state: None, sum: None };
         let expected = vec![
@@ -142,8 +193,42 @@ mod tests {
             ),
             (EntityId::parse("sensor.b").unwrap(), vec![Hour { state: Some(5.0), sum: Some(7.5), ..hour }]),
         ];
-        assert_eq!(read_hours(answer).unwrap(), expected);
-        assert!(read_hours(r#"{"sensor.a":[{"#).is_err());
+        assert_eq!(read(answer), Hours { entities: expected, unreadable: 0 });
+    }
+
+    /// For `sensor.a` and `sensor.b`, and for that hour only.
+    fn read(answer: &str) -> Hours {
+        let asked = ["sensor.a", "sensor.b"].map(|id| EntityId::parse(id).unwrap());
+        let [from, until] = [1_795_428_000, 1_795_431_600].map(|second| Timestamp::from_micros(second * 1_000_000));
+        read_hours(answer, &asked, from, until).unwrap()
+    }
+
+    #[test]
+    fn hours_that_are_none_cost_nothing_else() {
+        let answer = r#"{"sensor.a":[7,{"start":"noon"},{"mean":1},{"start":1e300,"mean":1},{"start":null},
+            {"start":1795428000000,"mean":"warm"},{"start":1795428000000,"mean":1e999},{"start":1795428000000,"mean":2}],
+            "sensor.b":7,"sensor.foreign":[{"start":1795428000000,"mean":1},{"start":1795428000000,"mean":1}]}"#;
+        let hours = read(answer);
+        let [(entity, kept)] = &hours.entities[..] else { panic!("{hours:?}") };
+        assert_eq!(
+            (entity.as_str(), kept.len(), kept[0].mean, hours.unreadable),
+            ("sensor.a", 1, Some(2.0), 7 + 1 + 2)
+        );
+        for cut_off in ["", "[]", r#"{"sensor.a":[{"#] {
+            assert!(
+                read_hours(cut_off, &[], Timestamp::from_micros(0), Timestamp::from_micros(1)).is_err(),
+                "{cut_off}"
+            );
+        }
+    }
+
+    #[test]
+    fn hours_of_another_time_are_left_out() {
+        let answer = r#"{"sensor.a":[{"start":1795424400000,"mean":1},{"start":1795428000000,"mean":2},
+            {"start":1795431600000,"mean":3},{"start":1795428000,"mean":4}]}"#;
+        let hours = read(answer);
+        let means: Vec<_> = hours.entities.iter().flat_map(|(_, hours)| hours).map(|hour| hour.mean).collect();
+        assert_eq!((means, hours.unreadable), (vec![Some(2.0)], 0));
     }
 
     #[test]
