@@ -361,7 +361,7 @@ impl Attempt<'_> {
                 return;
             };
             board.history.phase(words);
-            sleep(self.pauses.look).await;
+            sleep(self.pauses.backlog).await;
         }
     }
 

@@ -41,8 +41,10 @@ pub(super) struct Pauses {
     /// After the first failure, and while the recorder is off; twice as long after each further one.
     retry: Duration,
     longest_retry: Duration,
-    /// While Home Assistant starts, or writes what waits.
+    /// While Home Assistant starts.
     pub(super) look: Duration,
+    /// While the targets take what waits: they take thousands of points in this time.
+    pub(super) backlog: Duration,
     /// For the recorder to commit what it has, in one attempt.
     pub(super) commit: Duration,
     /// For records that were lost to be asked for.
@@ -55,6 +57,7 @@ impl Default for Pauses {
             retry: Duration::from_secs(5),
             longest_retry: Duration::from_mins(1),
             look: Duration::from_secs(2),
+            backlog: Duration::from_millis(100),
             commit: Duration::from_mins(2),
             torn: Duration::from_secs(10),
         }
