@@ -52,7 +52,9 @@ fn with_the_newest_home_assistant_they_have_it_too() {
 fn break_everything(version: Version) {
     let Some(influxd) = Influxd::start() else { return };
     let Some(victoria) = VictoriaMetrics::start() else { return };
-    let Some(home) = HomeAssistant::start(Setup { recorder: true, version, ..Setup::default() }) else { return };
+    let Some(home) = HomeAssistant::start(Setup { recorder: true, ledger: true, version, ..Setup::default() }) else {
+        return;
+    };
     let seed = told("HA_INGESTOR_TEST_SEED").unwrap_or(SEED);
     let minutes: Option<u32> = told("HA_INGESTOR_TEST_MINUTES");
     println!("HA_INGESTOR_TEST_SEED={seed}");
@@ -85,7 +87,7 @@ fn break_everything(version: Version) {
     let last = recorded.iter().map(|row| row.updated).max().expect("there was load");
     world.ingestor.wait_until_complete(last, PATIENCE);
     println!("settled after {:.1} s", begin.elapsed().as_secs_f64());
-    let differences = compare(&world, &victoria, &recorded, &made);
+    let differences = compare(&world, &victoria, &recorded);
     for Compared { database, difference, .. } in &differences {
         println!("{database}: {difference}");
     }
@@ -137,10 +139,11 @@ struct Compared {
     loses_texts: bool,
 }
 
-fn compare(world: &World, victoria: &VictoriaMetrics, recorded: &[Row], made: &[Change]) -> [Compared; 2] {
+fn compare(world: &World, victoria: &VictoriaMetrics, recorded: &[Row]) -> [Compared; 2] {
     let rows = || recorded.iter().filter(|row| row.value().is_some());
     let needed: Places = rows().map(|row| (row.entity.clone(), row.updated)).collect();
-    let ledger: Places = made.iter().map(|change| (change.entity_id.clone(), change.micros)).collect();
+    let every_state = world.home.every_state();
+    let ledger: Places = every_state.into_iter().map(|change| (change.entity_id, change.micros)).collect();
     let found = in_influxdb(&world.influxd);
     let difference = Difference::of(&needed, &Places::new(), &ledger, &found);
     let in_influxdb = Compared { database: "InfluxDB", known: difference.rows, difference, loses_texts: false };

@@ -36,6 +36,8 @@ pub struct Setup<'a> {
     pub recorder: bool,
     /// So many seconds pass between two commits of the recorder.
     pub commit_interval: Option<u32>,
+    /// Every state goes into a ledger, whoever made it: [`HomeAssistant::every_state`].
+    pub ledger: bool,
     pub version: Version,
 }
 
@@ -200,6 +202,11 @@ impl HomeAssistant {
         self.folder.path().join("ledger.csv")
     }
 
+    /// Every state that there was, whoever made it, if [`Setup::ledger`] asks for that.
+    pub fn every_state(&self) -> Vec<Change> {
+        read_ledger(&self.folder.path().join(EVERY_STATE))
+    }
+
     /// The steps of the first page that a new user sees. The token is good for half an hour.
     fn onboard(&mut self) -> String {
         let client = format!("{}/", self.url());
@@ -257,10 +264,13 @@ pub fn python() -> Option<PathBuf> {
     find("HA_INGESTOR_TEST_HASS_PYTHON", "home-assistant/bin/python")
 }
 
+/// The ledger of everything, in the folder of the configuration.
+const EVERY_STATE: &str = "every_state.csv";
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 
 /// What the default configuration would load is named one by one, so that no boot looks for devices on the network.
 fn configuration(port: u16, setup: Setup) -> String {
+    let loadgen = if setup.ledger { format!("{{ledger: {EVERY_STATE}}}") } else { String::new() };
     let mut yaml = format!(
         r#"
 homeassistant: {{name: Home, latitude: 48.85, longitude: 2.35, elevation: 35, unit_system: metric,
@@ -271,7 +281,7 @@ websocket_api:
 config:
 onboarding:
 logger: {{default: warning}}
-loadgen:
+loadgen: {loadgen}
 input_boolean: {{flag: {{name: Flag}}}}
 input_button: {{knob: {{name: Knob 17}}}}
 input_datetime: {{moment: {{has_date: true, has_time: true}}}}
