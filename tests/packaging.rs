@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -34,27 +35,21 @@ fn keys(tree: &Value) -> Vec<String> {
     entries(tree).into_iter().map(|(key, _)| key).collect()
 }
 
-/// What the add-on page offers: everything but what the Supervisor gives by itself.
-fn offered() -> Value {
-    without_the_supervisors(&Options::default())
+/// All options with their defaults.
+fn defaults() -> Value {
+    serde_json::to_value(Options::default()).unwrap()
 }
 
-/// As `offered`, with a mirror, so that its keys show.
-fn offered_with_a_mirror() -> Value {
-    without_the_supervisors(&Options { mirrors: vec![InfluxDb::default()], ..Options::default() })
-}
-
-fn without_the_supervisors(options: &Options) -> Value {
-    let mut options = serde_json::to_value(options).unwrap();
-    options.as_object_mut().unwrap().remove("home_assistant").expect("outside the Supervisor it is needed");
-    options
+/// As `defaults`, with a mirror, so that its keys show.
+fn defaults_with_a_mirror() -> Value {
+    serde_json::to_value(Options { mirrors: vec![InfluxDb::default()], ..Options::default() }).unwrap()
 }
 
 #[test]
 fn the_add_on_page_offers_what_the_program_honours_with_the_same_defaults() {
     let file = yaml("config.yaml");
-    assert_eq!(file["options"], offered());
-    assert_eq!(keys(&file["schema"]), keys(&offered_with_a_mirror()));
+    assert_eq!(file["options"], defaults());
+    assert_eq!(keys(&file["schema"]), keys(&defaults_with_a_mirror()));
 }
 
 #[test]
@@ -116,42 +111,111 @@ fn the_add_on_page_takes_the_numbers_and_choices_that_the_program_takes() {
     assert!(compared > 10, "{compared} limits are not enough to say anything");
 }
 
+/// Strings, which an older Supervisor skips if it does not know them; of a mapping it would refuse the whole app.
 #[test]
 fn the_add_on_reaches_the_folders_that_its_texts_name() {
-    let folders = [
-        json!({"type": "addon_config", "read_only": true}),
-        json!({"type": "ssl"}),
-        json!({"type": "share", "read_only": false}),
-    ];
-    assert_eq!(yaml("config.yaml")["map"], json!(folders));
+    assert_eq!(yaml("config.yaml")["map"], json!(["app_config", "ssl", "share:rw"]));
 }
 
 #[test]
 fn a_backup_is_made_while_the_service_runs_and_leaves_out_what_changes_meanwhile() {
     let file = yaml("config.yaml");
-    assert_eq!((&file["backup"], &file["backup_exclude"]), (&json!("hot"), &json!(["*/spool", "*/dead-letters"])));
+    let left_out = ["*/spool", "*/dead-letters", "*/log", "*.new", "*/mqtt-session.json"];
+    assert_eq!((&file["backup"], &file["backup_exclude"]), (&json!("hot"), &json!(left_out)));
 }
 
+const LANGUAGES: [&str; 10] = ["en", "de", "nl", "fr", "es", "it", "pl", "sv", "pt-BR", "zh-Hans"];
+
 #[test]
-fn every_option_has_a_name_and_a_description() {
-    let file = yaml("translations/en.yaml");
-    let told: Value = file["configuration"]
-        .as_object()
-        .unwrap()
-        .iter()
-        .map(|(section, entry)| (section.clone(), entry["fields"].clone()))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
-    assert_eq!(keys(&told), keys(&offered_with_a_mirror()));
-    for (section, entry) in file["configuration"].as_object().unwrap() {
-        let fields = entry["fields"].as_object();
-        for (name, entry) in fields.into_iter().flatten().chain([(section, entry)]) {
-            for part in ["name", "description"] {
-                let text = entry[part].as_str().unwrap_or_default();
-                assert!(!text.is_empty(), "{section}.{name} has no {part}");
+fn every_option_has_a_name_and_a_description_in_every_language() {
+    for language in LANGUAGES {
+        let file = yaml(&format!("translations/{language}.yaml"));
+        let sections = file["configuration"].as_object().unwrap();
+        let fields: serde_json::Map<_, _> =
+            sections.iter().map(|(section, entry)| (section.clone(), entry["fields"].clone())).collect();
+        assert_eq!(keys(&fields.into()), keys(&defaults_with_a_mirror()), "{language}");
+        for (section, entry) in sections {
+            let fields = entry["fields"].as_object();
+            for (name, entry) in fields.into_iter().flatten().chain([(section, entry)]) {
+                for part in ["name", "description"] {
+                    let text = entry[part].as_str().unwrap_or_default();
+                    assert!(!text.is_empty(), "{language}: {section}.{name} has no {part}");
+                }
             }
         }
     }
+}
+
+/// The Supervisor drops a file that it cannot read, and the frontend one whose language it does not know.
+#[test]
+fn there_is_no_translation_but_those_that_are_compared() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("translations");
+    let mut found: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut known = LANGUAGES.map(|language| format!("{language}.yaml"));
+    (found.sort(), known.sort());
+    assert_eq!(found, known);
+}
+
+/// Names, numbers, addresses, and the choices of the option itself.
+#[test]
+fn a_translation_keeps_what_is_typed_as_it_stands() {
+    let (english, app) = (descriptions("en"), yaml("config.yaml"));
+    let choices: BTreeMap<_, _> = entries(&app["schema"])
+        .into_iter()
+        .filter_map(|(key, kind)| Some((key, kind.as_str()?.trim_end_matches(['?', ')']).strip_prefix("list(")?)))
+        .collect();
+    for language in &LANGUAGES[1..] {
+        let translated = descriptions(language);
+        for (key, text) in &english {
+            let choices = choices.get(key).copied().unwrap_or_default();
+            for word in text.split([' ', ',']).map(|word| word.trim_end_matches(['.', ';', ':'])) {
+                let is_typed = word.contains(['_', '=', '/', '*'])
+                    || word.chars().any(|char| char.is_ascii_digit())
+                    || choices.split('|').any(|choice| choice == word);
+                let there = &translated[key];
+                assert!(!is_typed || there.contains(word), "{language}: {key} lacks `{word}`: {there}");
+            }
+        }
+    }
+}
+
+/// The descriptions of a language by `section.name`.
+fn descriptions(language: &str) -> BTreeMap<String, String> {
+    let file = yaml(&format!("translations/{language}.yaml"));
+    let mut texts = BTreeMap::new();
+    for (section, entry) in file["configuration"].as_object().unwrap() {
+        let text = |entry: &Value| entry["description"].as_str().unwrap().to_owned();
+        texts.insert(section.clone(), text(entry));
+        for (name, field) in entry["fields"].as_object().into_iter().flatten() {
+            texts.insert(format!("{section}.{name}"), text(field));
+        }
+    }
+    texts
+}
+
+/// The Supervisor looks for these names in every folder, and would take another file for ours.
+#[test]
+fn no_other_file_has_a_name_that_the_supervisor_looks_for() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.to_owned()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && !name.starts_with('.') && path != root.join("target") {
+                folders.push(path);
+                continue;
+            }
+            let (stem, ending) = name.split_once('.').unwrap_or_default();
+            if ["config", "build", "repository"].contains(&stem) && ["yaml", "yml", "json"].contains(&ending) {
+                found.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    assert_eq!(found, ["build.yaml", "config.yaml", "repository.yaml"]);
 }
 
 #[test]
