@@ -1,7 +1,7 @@
 # What a newcomer needs. Everything stays in this checkout (target/), except what `deps` installs with apt.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps peers demo test faults chaos forever lint bench clean-peers
+.PHONY: help deps peers demo test faults image chaos forever lint bench clean-peers
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ test: deps peers ## Run all tests, those with the real peers too (the first time
 faults: deps ## Kill it, fill its disk, break its database: nothing acknowledged may be lost (about 3 minutes)
 	cargo test --test faults -- --test-threads=24
 
+image: deps peers ## Build the image of the app and run it as the Supervisor would (as root; the first time about 6 minutes)
+	tests/image/make.sh
+	cargo test --test image
+
 # All of them, also after a red one; the older Home Assistant and the newest take turns.
 # `HA_INGESTOR_TEST_SEED=N cargo test --test it chaos::the -- --nocapture` repeats one (`chaos::with` with the newest).
 SEEDS ?= 20
@@ -57,9 +61,11 @@ forever: deps ## Break things for good in STORIES random ways (200, about 10 min
 
 lint: deps ## Formatting, clippy and the documentation, warnings denied
 	cargo fmt --check
-	cargo clippy --workspace --all-targets --test faults -- -D warnings
+	cargo clippy --workspace --all-targets --test faults --test image -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
-	@if command -v shellcheck >/dev/null; then shellcheck tests/peers/install.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck tests/peers/install.sh tests/image/make.sh tests/image/stand_in/init \
+		tests/image/stand_in/halt rootfs/etc/s6-overlay/s6-rc.d/ha-ingestor/finish .ci/run \
+		&& shellcheck --shell=sh rootfs/etc/s6-overlay/s6-rc.d/ha-ingestor/run; \
 	elif [ -n "$$CI" ]; then echo "lint: CI is set and there is no shellcheck"; exit 1; \
 	else echo "SKIPPED: the shell scripts are not checked because there is no shellcheck"; fi
 
