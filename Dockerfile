@@ -21,6 +21,7 @@ COPY rootfs /
 # Whatever is left when the program has ended need not be waited for.
 ENV HA_INGESTOR_CONTAINER=1 \
     S6_KILL_GRACETIME=200
+VOLUME /data
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 CMD ["/usr/bin/ha-ingestor", "healthcheck"]
 LABEL io.hass.type="app" \
       io.hass.name="HA Ingestor" \

@@ -59,15 +59,11 @@ forever: deps ## Break things for good in STORIES random ways (200, about 10 min
 	HA_INGESTOR_TEST_SEED="$$(od -An -v -N$$((4 * $(STORIES))) -tu4 /dev/urandom | tr -s ' \n' ' ')" \
 		cargo test --test faults the_seeds -- --nocapture
 
-lint: deps ## Formatting, clippy and the documentation, warnings denied
+lint: deps ## Formatting, clippy, the documentation, and linters for scripts, Dockerfile and YAML, warnings denied
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --test faults --test image -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
-	@if command -v shellcheck >/dev/null; then shellcheck tests/peers/install.sh tests/image/make.sh tests/image/stand_in/init \
-		tests/image/stand_in/halt rootfs/etc/s6-overlay/s6-rc.d/ha-ingestor/finish .ci/run \
-		&& shellcheck --shell=sh rootfs/etc/s6-overlay/s6-rc.d/ha-ingestor/run; \
-	elif [ -n "$$CI" ]; then echo "lint: CI is set and there is no shellcheck"; exit 1; \
-	else echo "SKIPPED: the shell scripts are not checked because there is no shellcheck"; fi
+	tests/lint.sh
 
 bench: deps ## Measure: the stages of an event, the whole program, MQTT, an outage, the past, and Home Assistant's own converter (about 25 minutes)
 	cargo bench --bench stages

@@ -114,6 +114,49 @@ fn the_add_on_page_takes_the_numbers_and_choices_that_the_program_takes() {
     assert!(compared > 10, "{compared} limits are not enough to say anything");
 }
 
+/// The rows of the tables in DOCS.md: `| `section.name` | `default` | `example` | what it does |`.
+#[test]
+fn the_documentation_page_has_every_option_with_its_default_and_an_example() {
+    let file = yaml("config.yaml");
+    let expected: BTreeMap<_, _> = entries(&file["options"])
+        .into_iter()
+        .filter(|(key, _)| key != "mirrors")
+        .map(|(key, is)| (key, is.clone()))
+        .collect();
+    let mut found = BTreeMap::new();
+    for row in text("DOCS.md").lines() {
+        let cells: Vec<_> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        let [key, default, example, _] = cells[..] else { continue };
+        let Some(key) = key.strip_prefix('`').and_then(|key| key.strip_suffix('`')) else { continue };
+        let value = |cell: &str| -> Value { serde_yaml::from_str(cell.trim_matches('`')).unwrap() };
+        // A certificate is read at once, and the one of the example is nowhere.
+        if key != "events" && !key.ends_with(".ca_certificate") {
+            // The Supervisor writes the secret itself into the file.
+            let typed = if example.contains("!secret ") { json!("the-secret") } else { value(example) };
+            let complaints: Vec<_> = faults(key, &typed).into_iter().filter(|fault| fault.starts_with(key)).collect();
+            assert!(complaints.is_empty(), "{key}: {complaints:?}");
+        }
+        found.insert(key.to_owned(), value(default));
+    }
+    assert_eq!(found, expected);
+}
+
+/// Every file that shows how to set options by the environment.
+#[test]
+fn the_variables_that_documents_and_deployments_name_are_options() {
+    let known = keys(&defaults_with_a_mirror());
+    let mut found = 0;
+    for name in ["README.md", "DOCS.md", "docs/deployment.md", "addon/compose.yaml", "addon/kubernetes.yaml"] {
+        for rest in text(name).split("HA_INGESTOR__").skip(1) {
+            let variable = rest.split(|char: char| !(char.is_ascii_uppercase() || char == '_')).next().unwrap();
+            let key = variable.trim_end_matches("_FILE").to_lowercase().replace("__", ".");
+            assert!(known.contains(&key), "{name}: HA_INGESTOR__{variable}");
+            found += 1;
+        }
+    }
+    assert!(found > 15, "{found} variables are not enough to say anything");
+}
+
 /// Strings, which an older Supervisor skips if it does not know them; of a mapping it would refuse the whole app.
 #[test]
 fn the_add_on_reaches_the_folders_that_its_texts_name() {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -49,6 +50,19 @@ impl Container {
     /// On the network of this machine, because that is where the peers are. The root is read-only, which the Supervisor
     /// does not ask for: nothing may be written but to the folders.
     pub fn run(podman: &Path, folders: &Folders) -> Self {
+        Self::start(podman, folders, &[], &[])
+    }
+
+    /// As user 10001, whose the data folder is then.
+    pub fn run_without_s6(podman: &Path, folders: &Folders) -> Self {
+        chown(folders.0.path(), Some(10001), Some(10001)).unwrap();
+        chown(folders.0.path().join("data"), Some(10001), Some(10001)).unwrap();
+        let options = ["--user", "10001:10001", "--entrypoint", "/usr/bin/ha-ingestor"];
+        Self::start(podman, folders, &options, &["run", "--grace-seconds", "45"])
+    }
+
+    /// `options` are podman's, `command` is what the image is told to run.
+    fn start(podman: &Path, folders: &Folders, options: &[&str], command: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("ha-ingestor-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let (address, metrics) = (free_address(), free_address());
@@ -72,7 +86,9 @@ impl Container {
         ];
         let mut all = vec!["run", "--detach", "--read-only"];
         all.extend(arguments.iter().flatten());
+        all.extend(options);
         all.push(IMAGE);
+        all.extend(command);
         container.must(&all);
         container
     }

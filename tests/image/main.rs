@@ -100,6 +100,20 @@ fn who_does_not_answer_is_not_healthy() {
     container.wait_until_healthy();
 }
 
+/// As Kubernetes starts it.
+#[test]
+fn an_ordinary_user_runs_it_without_s6() {
+    let Some(podman) = podman() else { return };
+    let options = json!({
+        "home_assistant": {"url": "http://127.0.0.1:1", "token": "t"},
+        "influxdb": {"url": "http://127.0.0.1:2"},
+    });
+    let folders = Folders::new(&options, "");
+    let container = Container::run_without_s6(&podman, &folders);
+    container.wait_until_healthy();
+    assert_eq!(container.stop(), 0, "{}", container.log());
+}
+
 fn options(home: &HomeAssistant, influxd: &Influxd) -> Value {
     json!({
         "home_assistant": {"url": home.url(), "token": home.token()},
