@@ -34,7 +34,7 @@
 //!    the spool; [`history::verify`] compares with what [`influx::query`] reads back, entity by entity and hour by hour.
 //! 10. [`status`]: what every part says about itself; [`web`] shows it.
 //! 11. [`app`]: wires all this, visits the target while nothing is written, and holds the commands of [`cli`].
-//!     [`runtime`] is below everything and knows no domain.
+//!     [`runtime`] is below everything and knows no domain; [`net`] is below everything that connects.
 //!
 //! [`demo`] is a simulated home that speaks Home Assistant's protocol; the demo command, the tests and the benchmarks
 //! stand on it.
@@ -64,6 +64,7 @@
 //! | `dead_letters` | targets, tasks, that a network exists |
 //! | `deliver` | points and the syntax of lines |
 //! | `influx` | retries |
+//! | `net` | protocols, and who connects |
 //! | `web` | anything but the snapshot, the dead letters, which are on disk, the rules in force, and whom to ask for a preview |
 //!
 //! `tests/architecture.rs` checks these rules; change both together.
@@ -79,6 +80,7 @@ pub mod influx;
 pub mod ingest;
 pub mod line;
 pub mod model;
+pub mod net;
 pub mod pipeline;
 pub mod places_file;
 pub mod rules;

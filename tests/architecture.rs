@@ -233,9 +233,19 @@ fn rules_are_what_was_typed() {
 #[test]
 fn the_supervisor_is_asked_and_knows_nobody_who_asks() {
     for file in files("src/supervisor", "rs") {
-        let text = program(&file).replace("crate::config::", "");
+        let text = program(&file).replace("crate::config::", "").replace("crate::net", "");
         assert!(!text.contains("crate::"), "{} knows more than the settings", file.display());
     }
+}
+
+#[test]
+fn connections_know_no_protocol_and_nobody_who_makes_them() {
+    for file in files("src/net", "rs") {
+        let text = program(&file).replace("crate::config::settings::Tls", "");
+        assert!(!text.contains("crate::"), "{} knows more than the options for TLS", file.display());
+    }
+    let libraries = ["TlsConnector::builder", "TcpStream::connect", "lookup_host"];
+    check(&["src/ingest", "src/influx", "src/history", "src/supervisor"], &libraries, "connections are made in net");
 }
 
 #[test]

@@ -243,30 +243,6 @@ fn descriptions(language: &str) -> BTreeMap<String, String> {
     texts
 }
 
-/// The Supervisor looks for these names in every folder, and would take another file for ours.
-#[test]
-fn no_other_file_has_a_name_that_the_supervisor_looks_for() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders = vec![root.to_owned()];
-    let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap();
-            if path.is_dir() && !name.starts_with('.') && path != root.join("target") {
-                folders.push(path);
-                continue;
-            }
-            let (stem, ending) = name.split_once('.').unwrap_or_default();
-            if ["config", "build", "repository"].contains(&stem) && ["yaml", "yml", "json"].contains(&ending) {
-                found.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
-            }
-        }
-    }
-    found.sort();
-    assert_eq!(found, ["build.yaml", "config.yaml", "repository.yaml"]);
-}
-
 #[test]
 fn the_versions_agree() {
     let version = env!("CARGO_PKG_VERSION");

@@ -5,7 +5,6 @@
 //! where `Retry-After` is, and loses the path of a URL.
 
 use std::error::Error as StdError;
-use std::fs;
 use std::io;
 use std::time::Duration;
 
@@ -14,12 +13,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::{HeaderMap, Request, Response};
 use hyper_tls::HttpsConnector;
-use hyper_tls::native_tls::{self, Certificate, TlsConnector};
+use hyper_tls::native_tls;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::config::settings::Tls;
+use crate::net;
 
 use super::{Fault, OpenError};
 
@@ -74,10 +74,7 @@ impl From<Failure> for Interrupted {
 impl Client {
     /// `deadline`: for one request, from connecting to the last byte of the answer.
     pub(super) fn new(tls: &Tls, deadline: Duration) -> Result<Self, OpenError> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        let https = HttpsConnector::from((http, connector(tls)?.into()));
+        let https = HttpsConnector::from((net::connect::connector(), net::tls::connector(tls)?.into()));
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
@@ -155,24 +152,6 @@ impl Client {
             words: format!("nothing came for {} s", self.deadline.as_secs_f32()),
         })
     }
-}
-
-fn connector(tls: &Tls) -> Result<TlsConnector, OpenError> {
-    let mut builder = TlsConnector::builder();
-    if !tls.verify {
-        builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
-    }
-    if let Some(path) = &tls.ca_certificate {
-        let pem = fs::read(path).map_err(|source| OpenError::ReadCertificate { path: path.clone(), source })?;
-        let authorities = Certificate::stack_from_pem(&pem).unwrap_or_default();
-        if authorities.is_empty() {
-            return Err(OpenError::BadCertificate { path: path.clone() });
-        }
-        for authority in authorities {
-            builder.add_root_certificate(authority);
-        }
-    }
-    builder.build().map_err(|err| OpenError::Tls(err.to_string()))
 }
 
 async fn read(response: Response<Incoming>) -> Result<Answered, hyper::Error> {

@@ -16,11 +16,11 @@ mod request;
 mod server;
 
 use std::io;
-use std::path::PathBuf;
 
 use crate::config::settings;
 use crate::model::fate::Rejection;
 use crate::model::record::Batch;
+use crate::net::tls::TlsError;
 
 use self::file::Archive;
 use self::reply::Reply;
@@ -148,12 +148,8 @@ impl Fault {
 /// Why a target cannot be used at all, whatever the network does.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("cannot read the certificate {}", path.display())]
-    ReadCertificate { path: PathBuf, source: io::Error },
-    #[error("{} holds no certificate that can be used", path.display())]
-    BadCertificate { path: PathBuf },
-    #[error("cannot set up TLS: {0}")]
-    Tls(String),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the {0} holds a character that no HTTP header can carry")]
     BadCredential(&'static str),
     #[error("the address cannot be used in a request")]

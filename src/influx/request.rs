@@ -33,7 +33,10 @@ struct Endpoint {
 impl Requests {
     pub(super) fn to(server: &Server) -> Result<Self, OpenError> {
         let endpoint = |path, query: &[(&str, &str)], authorization: Option<String>| {
-            Ok(Endpoint { uri: address(&server.url, path, query)?, authorization: header(authorization)? })
+            Ok::<_, OpenError>(Endpoint {
+                uri: address(&server.url, path, query)?,
+                authorization: header(authorization)?,
+            })
         };
         let database = server.database.as_str();
 

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::config::secret::Secret;
 use crate::config::settings::{Broker, Tls};
+use crate::net;
 
 pub const ADDRESS: &str = "http://supervisor";
 
@@ -60,7 +61,7 @@ pub async fn mqtt_broker(address: &str, token: &Secret, within: Duration) -> Res
         .body(Full::<Bytes>::default())
         .map_err(|err| unreachable(err.to_string()))?;
     let exchange = async {
-        let client = Client::builder(TokioExecutor::new()).build_http();
+        let client = Client::builder(TokioExecutor::new()).build(net::connect::connector());
         let response = client.request(request).await.map_err(|err| unreachable(chain(&err)))?;
         let status = response.status().as_u16();
         let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;

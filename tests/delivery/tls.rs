@@ -8,6 +8,7 @@ use std::time::Duration;
 use ha_ingestor::config::settings::{Api, Target, Tls};
 use ha_ingestor::influx;
 use ha_ingestor::influx::OpenError;
+use ha_ingestor::net::tls::TlsError;
 use ha_ingestor::status::snapshot::LinkState;
 
 use crate::bench::{Bench, delivery, server, until};
@@ -70,7 +71,7 @@ fn a_certificate_that_cannot_be_used_is_named_before_anything_is_sent() {
         server.tls.ca_certificate = Some(path.clone());
         influx::Target::open(&Target::Server(server), &delivery()).err().unwrap()
     };
-    assert!(matches!(open(), OpenError::ReadCertificate { .. }));
+    assert!(matches!(open(), OpenError::Tls(TlsError::Unreadable { .. })));
     std::fs::write(&path, "no certificate").unwrap();
-    assert!(matches!(open(), OpenError::BadCertificate { .. }));
+    assert!(matches!(open(), OpenError::Tls(TlsError::NoCertificate { .. })));
 }

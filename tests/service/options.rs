@@ -61,7 +61,7 @@ fn a_certificate_that_is_none_is_a_fault_of_the_options() {
     let file = options_file(&folder, &options.to_string());
     let output = output(&["--options", &file, "--listen", "127.0.0.1:0"]);
     assert_eq!(output.status.code(), Some(78), "{}", printed(&output));
-    assert!(printed(&output).contains("authority.pem holds no certificate that can be used"), "{}", printed(&output));
+    assert!(printed(&output).contains("authority.pem: there is no certificate in it"), "{}", printed(&output));
 }
 
 #[test]

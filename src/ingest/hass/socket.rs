@@ -2,14 +2,13 @@
 //!
 //! It does not know what a frame means.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -19,9 +18,11 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
-use crate::config::settings::{HomeAssistant, Tls};
+use crate::config::settings::HomeAssistant;
 use crate::model::fate::Unreadable;
 use crate::model::time::Timestamp;
+use crate::net;
+use crate::net::tls::TlsError;
 use crate::status::board::Board;
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -34,8 +35,8 @@ const READ_BUFFER_BYTES: usize = 32 << 10;
 /// Why there is no connection, in words that say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("cannot use the CA certificate {}: {reason}", path.display())]
-    Certificate { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Certificate(#[from] TlsError),
     #[error("there is no host named {host}: check the address of Home Assistant")]
     NoSuchHost { host: String },
     #[error("nothing listens at {place}: check the address, and that Home Assistant runs")]
@@ -68,21 +69,15 @@ pub(super) async fn connect(
     let host = settings.url.host_str().unwrap_or_default().to_owned();
     let port = settings.url.port_or_known_default().unwrap_or(80);
     let place = format!("{host}:{port}");
-    let connector = connector(&settings.tls).await?;
+    let connector = Connector::NativeTls(net::tls::connector_beside(&settings.tls).await?);
     let work = async {
-        // An address in brackets is an IPv6 address; the resolver takes it without them.
-        let name = host.trim_start_matches('[').trim_end_matches(']');
-        let addresses: Vec<_> = lookup_host((name, port)).await.map(Iterator::collect).unwrap_or_default();
-        if addresses.is_empty() {
-            return Err(ConnectError::NoSuchHost { host: host.clone() });
-        }
-        let stream = TcpStream::connect(&*addresses).await.map_err(|err| match err.kind() {
-            std::io::ErrorKind::ConnectionRefused => ConnectError::Refused { place: place.clone() },
-            _ => ConnectError::Unreachable { place: place.clone(), reason: err.to_string() },
+        let stream = net::connect::connect(&host, port).await.map_err(|err| match err {
+            net::connect::ConnectError::NoSuchHost => ConnectError::NoSuchHost { host: host.clone() },
+            net::connect::ConnectError::Refused => ConnectError::Refused { place: place.clone() },
+            net::connect::ConnectError::Unreachable(reason) => {
+                ConnectError::Unreachable { place: place.clone(), reason }
+            }
         })?;
-        stream
-            .set_nodelay(true)
-            .map_err(|err| ConnectError::Unreachable { place: place.clone(), reason: err.to_string() })?;
         let request = settings.url.as_str().into_client_request().map_err(|err| explain(&err, &place))?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
@@ -113,26 +108,6 @@ fn explain(err: &Error, place: &str) -> ConnectError {
         Error::Io(reason) => ConnectError::Unreachable { place, reason: reason.to_string() },
         other => ConnectError::NotHomeAssistant { place, reason: other.to_string() },
     }
-}
-
-async fn connector(tls: &Tls) -> Result<Connector, ConnectError> {
-    let mut builder = native_tls::TlsConnector::builder();
-    builder.danger_accept_invalid_certs(!tls.verify).danger_accept_invalid_hostnames(!tls.verify);
-    if let Some(path) = &tls.ca_certificate {
-        let failed = |reason: String| ConnectError::Certificate { path: path.clone(), reason };
-        let pem = tokio::fs::read(path).await.map_err(|err| failed(err.to_string()))?;
-        let certificates =
-            native_tls::Certificate::stack_from_pem(&pem).map_err(|err| failed(format!("not a PEM file: {err}")))?;
-        if certificates.is_empty() {
-            return Err(failed("there is no certificate in it".to_owned()));
-        }
-        for certificate in certificates {
-            builder.add_root_certificate(certificate);
-        }
-    }
-    let built = builder.build();
-    let failed = |err: native_tls::Error| ConnectError::Tls { place: "any server".to_owned(), reason: err.to_string() };
-    built.map(Connector::NativeTls).map_err(failed)
 }
 
 /// Why reading ended.

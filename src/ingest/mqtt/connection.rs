@@ -1,18 +1,19 @@
 //! Making a connection to the broker, and what its end means, in words that say what to do.
 
 use std::io;
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use rumqttc::tokio_native_tls::native_tls::{Certificate, TlsConnector};
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode, LastWill};
 use rumqttc::v5::mqttbytes::{self, QoS};
 use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions, StateError};
 use rumqttc::{TlsConfiguration, Transport};
-use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-use crate::config::settings::{Broker, Tls};
+use crate::config::settings::Broker;
+use crate::net;
+use crate::net::connect::bracketed;
+use crate::net::tls::TlsError;
 
 /// What is not acknowledged by then is held back by the broker: 4096 would be 680 messages a second while the database is
 /// away and the disk takes them after six seconds.
@@ -37,8 +38,8 @@ pub(super) const ACKNOWLEDGEMENTS_AT_ONCE: usize = 1024;
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    #[error("cannot use the CA certificate {}: {reason}", path.display())]
-    Certificate { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Certificate(#[from] TlsError),
     #[error("there is no host named {host}: check `mqtt.host`")]
     NoSuchHost { host: String },
     #[error("nothing listens at {place}: check `mqtt.host` and `mqtt.port`, and that the broker runs")]
@@ -101,14 +102,9 @@ pub(super) async fn open(
     caller: Caller<'_>,
     within: Duration,
 ) -> Result<(AsyncClient, EventLoop), ConnectError> {
-    // The library looks the name up again, and says it less well.
-    let name = broker.host.trim_start_matches('[').trim_end_matches(']');
-    let looked_up = timeout(within, lookup_host((name, broker.port))).await;
-    let found = looked_up.map_err(|_| ConnectError::Timeout { place: place(broker) })?;
-    if found.map_or(0, Iterator::count) == 0 {
-        return Err(ConnectError::NoSuchHost { host: broker.host.clone() });
-    }
-    let mut options = MqttOptions::new(caller.client_id, bracketed(&broker.host), broker.port);
+    let host = timeout(within, host_that_answers(broker)).await;
+    let host = host.map_err(|_| ConnectError::Timeout { place: place(broker) })??;
+    let mut options = MqttOptions::new(caller.client_id, host, broker.port);
     options
         .set_keep_alive(KEEP_ALIVE)
         .set_manual_acks(true)
@@ -125,32 +121,26 @@ pub(super) async fn open(
         options.set_credentials(username, broker.password.expose());
     }
     if let Some(tls) = &broker.tls {
-        let connector = connector(tls, &place(broker)).await?;
+        let connector = net::tls::connector_beside(tls).await?;
         options.set_transport(Transport::tls_with_config(TlsConfiguration::NativeConnector(connector)));
     }
     Ok(AsyncClient::new(options, QUEUE))
 }
 
-/// An IPv6 address next to a port.
-fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
-}
-
-async fn connector(tls: &Tls, place: &str) -> Result<TlsConnector, ConnectError> {
-    let mut builder = TlsConnector::builder();
-    builder.danger_accept_invalid_certs(!tls.verify).danger_accept_invalid_hostnames(!tls.verify);
-    if let Some(path) = &tls.ca_certificate {
-        let failed = |reason: String| ConnectError::Certificate { path: path.clone(), reason };
-        let pem = tokio::fs::read(path).await.map_err(|err| failed(err.to_string()))?;
-        let authorities = Certificate::stack_from_pem(&pem).map_err(|err| failed(format!("not a PEM file: {err}")))?;
-        if authorities.is_empty() {
-            return Err(failed("there is no certificate in it".to_owned()));
-        }
-        for authority in authorities {
-            builder.add_root_certificate(authority);
-        }
+/// The host as the library is to have it. It looks names up itself, says less well what is wrong with one, and tries the
+/// addresses one after the other: where there are both families, it gets the one that answers. With TLS it must have the name,
+/// because that is what the certificate is about.
+async fn host_that_answers(broker: &Broker) -> Result<String, ConnectError> {
+    let no_such_host = |_| ConnectError::NoSuchHost { host: broker.host.clone() };
+    let addresses = net::connect::addresses(&broker.host, broker.port).await.map_err(no_such_host)?;
+    let has_both = addresses.iter().any(SocketAddr::is_ipv4) && addresses.iter().any(SocketAddr::is_ipv6);
+    if broker.tls.is_some() || !has_both {
+        return Ok(bracketed(&broker.host));
     }
-    builder.build().map_err(|err| ConnectError::Tls { place: place.to_owned(), reason: err.to_string() })
+    // Whatever fails here, the library will meet it too, and then it is explained.
+    let answered = net::connect::first_of(addresses).await;
+    let peer = answered.ok().and_then(|stream| stream.peer_addr().ok());
+    Ok(bracketed(&peer.map_or_else(|| broker.host.clone(), |peer| peer.ip().to_string())))
 }
 
 /// What an error means that came before the broker said yes.
