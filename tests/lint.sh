@@ -30,8 +30,10 @@ if command -v systemd-analyze >/dev/null; then
     # It complains about a program that is not installed.
     sed 's#/usr/local/bin/ha-ingestor#/bin/true#' addon/ha-ingestor.service >"$unit/ha-ingestor.service"
     # An unknown setting is a warning to it.
-    complaints=$(systemd-analyze verify "$unit/ha-ingestor.service" 2>&1)
-    [ -z "$complaints" ] || { printf '%s\n' "$complaints" >&2; exit 1; }
+    if ! complaints=$(systemd-analyze verify "$unit/ha-ingestor.service" 2>&1) || [ -n "$complaints" ]; then
+        printf '%s\n' "$complaints" >&2
+        exit 1
+    fi
 else
     skip 'the systemd unit is not checked' 'there is no systemd-analyze'
 fi

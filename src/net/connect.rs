@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
 use tower_service::Service;
 
-/// Why there is no connection.
+/// Failure to connect to a host.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("the host name is not known")]
@@ -31,7 +31,7 @@ pub enum ConnectError {
     Unreachable(String),
 }
 
-/// What connects for HTTP, to servers with and without TLS.
+/// Returns the TCP connector below HTTP and HTTPS clients.
 #[must_use]
 pub fn connector() -> HttpConnector {
     prepared(HttpConnector::new())

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use crate::config::settings::Tls;
 
-/// Why there can be no secure connection, whatever the network does.
+/// Failure to set up TLS, before any connection is made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
     #[error("cannot use the CA certificate {}: {reason}", path.display())]
@@ -20,7 +20,7 @@ pub enum TlsError {
     Library(String),
 }
 
-/// As [`connector`], beside the runtime: a file on a network that is away may never answer.
+/// Calls [`connector`] on a blocking thread: a file on a network share that is away may never answer.
 pub async fn connector_beside(tls: &Tls) -> Result<TlsConnector, TlsError> {
     let tls = tls.clone();
     let made = spawn_blocking(move || connector(&tls)).await;

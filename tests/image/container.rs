@@ -25,7 +25,7 @@ pub fn podman() -> Option<PathBuf> {
     find("HA_INGESTOR_TEST_PODMAN", "../image/podman")
 }
 
-/// What outlives a container: `/data` with the options in it, and `/config`.
+/// The folders that outlive a container: `/data` with the options in it, and `/config`.
 pub struct Folders(TempDir);
 
 impl Folders {
@@ -141,7 +141,7 @@ impl Container {
         state.parse().unwrap()
     }
 
-    /// What the log panel shows.
+    /// Output of the container, as the log panel shows it.
     pub fn log(&self) -> String {
         let logs = self.podman(&["logs", &self.name]);
         format!("{}{}", String::from_utf8_lossy(&logs.stdout), String::from_utf8_lossy(&logs.stderr))

@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 
 use self::container::{Container, Folders, podman};
 use self::peers::home_assistant::{Change, HomeAssistant, Load, Setup};
-use self::points::points;
+use self::points::entity_times;
 use self::support::influxd::Influxd;
 use self::support::process::wait_until;
 
@@ -86,13 +86,9 @@ fn wrong_options_end_the_container_and_the_log_says_which() {
 #[test]
 fn who_does_not_answer_is_not_healthy() {
     let Some(podman) = podman() else { return };
-    let options = json!({
-        "home_assistant": {"url": "http://127.0.0.1:1", "token": "t"},
-        "influxdb": {"url": "http://127.0.0.1:2"},
-    });
-    let folders = Folders::new(&options, "");
+    let folders = Folders::new(&options_of_nobody(), "");
     let container = Container::run(&podman, &folders);
-    // Neither Home Assistant nor a database is there: a restart would mend nothing.
+    // A restart would mend nothing.
     container.wait_until_healthy();
     container.signal("STOP");
     assert!(!container.is_healthy());
@@ -104,14 +100,18 @@ fn who_does_not_answer_is_not_healthy() {
 #[test]
 fn an_ordinary_user_runs_it_without_s6() {
     let Some(podman) = podman() else { return };
-    let options = json!({
-        "home_assistant": {"url": "http://127.0.0.1:1", "token": "t"},
-        "influxdb": {"url": "http://127.0.0.1:2"},
-    });
-    let folders = Folders::new(&options, "");
+    let folders = Folders::new(&options_of_nobody(), "");
     let container = Container::run_without_s6(&podman, &folders);
     container.wait_until_healthy();
     assert_eq!(container.stop(), 0, "{}", container.log());
+}
+
+/// Options under which neither Home Assistant nor a database is there.
+fn options_of_nobody() -> Value {
+    json!({
+        "home_assistant": {"url": "http://127.0.0.1:1", "token": "t"},
+        "influxdb": {"url": "http://127.0.0.1:2"},
+    })
 }
 
 fn options(home: &HomeAssistant, influxd: &Influxd) -> Value {
@@ -124,18 +124,8 @@ fn options(home: &HomeAssistant, influxd: &Influxd) -> Value {
 
 /// Each change of the load is a point with its own time.
 fn wait_until_there(influxd: &Influxd, made: &[Change], what: &str) {
-    let is_written = |change: &&Change| !matches!(change.state.as_str(), "" | "unknown" | "unavailable");
-    let needed: BTreeSet<_> =
-        made.iter().filter(is_written).map(|change| (change.entity_id.clone(), change.micros)).collect();
+    let written = made.iter().filter(|change| change.is_written());
+    let needed: BTreeSet<_> = written.map(|change| (change.entity_id.clone(), change.micros)).collect();
     assert!(needed.len() > made.len() / 2, "the load says too little");
-    wait_until(what, PATIENCE, || {
-        let there: BTreeSet<_> = points(influxd, DATABASE, 0, i64::MAX)
-            .into_keys()
-            .map(|place| {
-                let tags = &place.series.tags;
-                (format!("{}.{}", tags["domain"], tags["entity_id"]), place.time / 1_000)
-            })
-            .collect();
-        needed.is_subset(&there).then_some(())
-    });
+    wait_until(what, PATIENCE, || needed.is_subset(&entity_times(influxd, DATABASE)).then_some(()));
 }

@@ -13,6 +13,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 place=$root/target/image
 podman=$place/podman
 here=$root/tests/image/stand_in
+# debootstrap and apparmor_parser; not every user's PATH has them.
+PATH=$PATH:/usr/sbin:/sbin
 packages=(podman buildah runc netavark aardvark-dns iptables debootstrap apparmor)
 
 say() { printf 'image: %s\n' "$*"; }

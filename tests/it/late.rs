@@ -1,6 +1,5 @@
 //! A real recorder that commits late: the gap has every row all the same.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,7 +8,7 @@ use tokio::runtime::Builder;
 use crate::chaos::proxy::{Network, Proxy};
 use crate::ingestor::Ingestor;
 use crate::peers::home_assistant::{Change, HomeAssistant, Load, Setup, Version};
-use crate::points::points;
+use crate::points::entity_times;
 use crate::registries::Owner;
 use crate::support::influxd::Influxd;
 
@@ -56,9 +55,9 @@ fn check(version: Version, seconds: u32) {
         to_home.turn(Network::Up);
         let newest = made.iter().map(|change| change.micros).max().expect("there was load");
         ingestor.wait_until_complete(newest, PATIENCE);
-        let there = there(&influxd);
+        let there = entity_times(&influxd, DATABASE);
         let missing: Vec<_> =
-            made.iter().filter(|change| is_written(change) && !there.contains(&key(change))).collect();
+            made.iter().filter(|change| change.is_written() && !there.contains(&key(change))).collect();
         assert!(missing.is_empty(), "{seconds} s, time {time}: {} of {} rows: {missing:?}", missing.len(), made.len());
         assert_eq!(ingestor.count("gaps_not_closed_total"), 0, "nothing is said to be missing");
     }
@@ -79,17 +78,6 @@ fn commit(home: &HomeAssistant) {
     });
 }
 
-fn is_written(change: &Change) -> bool {
-    !matches!(change.state.as_str(), "" | "unknown" | "unavailable")
-}
-
 fn key(change: &Change) -> (String, i64) {
     (change.entity_id.clone(), change.micros)
-}
-
-/// Entity and microseconds of every point.
-fn there(influxd: &Influxd) -> BTreeSet<(String, i64)> {
-    let points = points(influxd, DATABASE, 0, i64::MAX);
-    let name = |tags: &std::collections::BTreeMap<String, String>| format!("{}.{}", tags["domain"], tags["entity_id"]);
-    points.keys().map(|place| (name(&place.series.tags), place.time / 1_000)).collect()
 }

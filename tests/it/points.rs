@@ -1,6 +1,6 @@
 //! What is in an InfluxDB, as points.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Deserialize;
@@ -46,6 +46,17 @@ pub struct Table {
     pub tags: BTreeMap<String, String>,
     pub columns: Vec<String>,
     pub values: Vec<Vec<Value>>,
+}
+
+/// Entity ID and microseconds since 1970 of every point.
+pub fn entity_times(influxd: &Influxd, database: &str) -> BTreeSet<(String, i64)> {
+    let points = points(influxd, database, 0, i64::MAX);
+    points.keys().map(|place| (entity_id(&place.series.tags), place.time / 1_000)).collect()
+}
+
+/// The entity ID that the tags of a series tell.
+pub fn entity_id(tags: &BTreeMap<String, String>) -> String {
+    format!("{}.{}", tags["domain"], tags["entity_id"])
 }
 
 /// Every point with `from <= time < to`, in nanoseconds.

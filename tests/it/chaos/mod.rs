@@ -8,7 +8,6 @@ mod loader;
 pub mod proxy;
 mod verify;
 
-use std::collections::BTreeMap;
 use std::env;
 use std::str::FromStr;
 use std::thread;
@@ -24,7 +23,7 @@ use self::proxy::Proxy;
 use crate::ingestor::Ingestor;
 use crate::peers::home_assistant::{Change, HomeAssistant, Setup, Version};
 use crate::peers::recorder_database::{self, Row};
-use crate::points::points;
+use crate::points::{entity_id, entity_times};
 use crate::support::influxd::Influxd;
 use crate::support::process::wait_until;
 use crate::support::victoria_metrics::VictoriaMetrics;
@@ -144,7 +143,7 @@ fn compare(world: &World, victoria: &VictoriaMetrics, recorded: &[Row]) -> [Comp
     let needed: Places = rows().map(|row| (row.entity.clone(), row.updated)).collect();
     let every_state = world.home.every_state();
     let ledger: Places = every_state.into_iter().map(|change| (change.entity_id, change.micros)).collect();
-    let found = in_influxdb(&world.influxd);
+    let found = entity_times(&world.influxd, DATABASE);
     let difference = Difference::of(&needed, &Places::new(), &ledger, &found);
     let in_influxdb = Compared { database: "InfluxDB", known: difference.rows, difference, loses_texts: false };
 
@@ -168,21 +167,11 @@ fn number(state: &str) -> Option<f64> {
     }
 }
 
-fn entity(tags: &BTreeMap<String, String>) -> String {
-    format!("{}.{}", tags["domain"], tags["entity_id"])
-}
-
-/// Entity and microseconds of every point.
-fn in_influxdb(influxd: &Influxd) -> Places {
-    let points = points(influxd, DATABASE, 0, i64::MAX);
-    points.keys().map(|place| (entity(&place.series.tags), place.time / 1_000)).collect()
-}
-
 /// Entity and milliseconds of every sample.
 fn in_victoria(victoria: &VictoriaMetrics) -> Places {
     let series = victoria.export(r#"{__name__!=""}"#).into_iter();
     let samples = series.flat_map(|(labels, samples)| {
-        let entity = entity(&labels);
+        let entity = entity_id(&labels);
         samples.into_iter().map(move |(millis, _)| (entity.clone(), millis))
     });
     samples.collect()

@@ -81,6 +81,11 @@ pub struct Change {
 }
 
 impl Change {
+    /// Returns whether the state is one of those that become a point.
+    pub fn is_written(&self) -> bool {
+        !matches!(self.state.as_str(), "" | "unknown" | "unavailable")
+    }
+
     fn parse(row: &str) -> Self {
         let change = || {
             let (_seq, rest) = row.split_once(',')?;
